@@ -1,0 +1,58 @@
+//! Stop 1 of a tick: a feed is anything that yields Kite binary messages.
+//!
+//! All feeds go through the same decoder and the same path, so whatever is seen with the embedded market or a recorded
+//! tape holds for the live feed. A feed is polled by the duty cycle that owns it (see [`crate::duty`]) and never
+//! blocks; what has to wait (name look-ups, TLS, back-off) waits on the control side.
+
+use crate::market::{InstrumentToken, Mode};
+
+/// One change of what the subscribers want from upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Demand {
+    /// Which instrument.
+    pub token: InstrumentToken,
+    /// The highest mode anybody wants now; `None` when the last subscriber has gone.
+    pub mode: Option<Mode>,
+}
+
+/// A source of Kite binary messages, owned and polled by one thread.
+pub trait Feed: Send {
+    /// The name in logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Every instrument this feed can yield, when it knows: those get their slots before the first message, and the
+    /// feed sends them whether anybody wants them or not. Empty for a feed that obeys [`Feed::demand`].
+    fn universe(&self) -> Vec<InstrumentToken> {
+        Vec::new()
+    }
+
+    /// Hands every message that is due at `now_ns` (the program's monotonic clock) to `sink`, in order, but stops
+    /// after about `budget` packets so that writers get their turn. Returns the number of messages; 0 means idle.
+    ///
+    /// Never blocks. The bytes are lent for the call only.
+    fn poll(&mut self, now_ns: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> usize;
+
+    /// When the feed wants to be polled next although nothing arrives; `None` for "only when something arrives",
+    /// a time in the past for "at once".
+    fn due_ns(&self) -> Option<u64>;
+
+    /// Whether the feed can wait for readers: true for a tape that is replayed as fast as possible, which is then
+    /// polled only while no reading tab is behind.
+    fn patient(&self) -> bool {
+        false
+    }
+
+    /// Tells what the subscribers want. Feeds that have a [`Feed::universe`] may ignore it.
+    fn demand(&mut self, changes: &[Demand]) {
+        let _ = changes;
+    }
+
+    /// Registers the feed's sockets, so that the duty cycle can sleep until something arrives.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn register(&mut self, registry: &mio::Registry, token: mio::Token) -> std::io::Result<()> {
+        let _ = (registry, token);
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! tickfan: one Kite market-data feed for thousands of browser tabs.
+
+pub mod feed;
+pub mod kite;
+pub mod market;

@@ -1,0 +1,5 @@
+//! What a market is: values and their arithmetic. No I/O, no threads, no clocks, no locks.
+
+pub mod tick;
+
+pub use tick::{Depth, InstrumentToken, Layout, Level, Mode, Ohlc, Segment, Tick};

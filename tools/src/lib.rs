@@ -1,0 +1,1 @@
+//! Tools that use the gateway only through its public interface.
