@@ -1,0 +1,216 @@
+//! The table of all settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use reqwest::Url;
+
+use super::error::{ConfigError, Origin};
+use super::value::{
+    Allowed, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, Secret, TapeSpeed, TapeStart,
+    Threads, Value,
+};
+use Allowed::{Form, Number, Range, Words, ZeroOr};
+
+/// What the program knows of one setting apart from its value.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The name in the file; the names of the variable and of the flag come from it.
+    pub name: &'static str,
+    /// The heading in `--help`.
+    pub section: &'static str,
+    /// The value when no layer gives one, as one would write it; empty for none.
+    pub default: &'static str,
+    /// The unit of a number; empty for what has none.
+    pub unit: &'static str,
+    /// What a value may be.
+    pub allowed: Allowed,
+    /// A second variable that is read when the first is not there.
+    pub fallback: Option<&'static str>,
+    /// Whether the value must never be shown.
+    pub secret: bool,
+    /// Whether the flag alone means `true`.
+    pub switch: bool,
+    /// Whether it can be unset.
+    pub optional: bool,
+    /// Whether a text stands for an allowed value.
+    pub(super) check: fn(&str, &Allowed) -> bool,
+    /// The lines of its documentation, as written in the table.
+    lines: &'static [&'static str],
+}
+
+impl Key {
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("TICKFAN_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// The flag, with its two dashes.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+
+    /// What it is for, in one line.
+    pub fn doc(&self) -> String {
+        self.lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What the layers said about one key: the text of the last one that spoke.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// The key.
+    pub key: &'static Key,
+    /// The text; empty for none.
+    pub text: String,
+    /// The layer.
+    pub origin: Origin,
+}
+
+impl Said {
+    /// The typed value, or the message that stops the start.
+    pub fn read<T: Value>(&self) -> Result<T, ConfigError> {
+        T::read(&self.text, &self.key.allowed)
+            .ok_or_else(|| ConfigError::bad_value(self.key, self.origin.clone(), &self.text))
+    }
+}
+
+/// Makes, of one line a setting, the struct, the list of keys, and the two ways between text and value.
+macro_rules! settings {
+    ($($section:literal { $(
+        $(#[doc = $doc:literal])+
+        $name:ident: $type:ty = $default:literal, $allowed:expr
+            $(, unit $unit:literal)? $(, fallback $fallback:literal)?;
+    )+ })+) => {
+        /// Every setting, typed and within its range. Immutable once loaded; share it in an `Arc`.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(
+                $(#[doc = $doc])+
+                pub $name: $type,
+            )+)+
+            /// Where each value came from, in the order of [`KEYS`].
+            origins: Vec<Origin>,
+        }
+
+        /// Every setting there is, in the order of the table.
+        pub const KEYS: &[Key] = &[$($(
+            Key {
+                name: stringify!($name),
+                section: $section,
+                default: $default,
+                unit: concat!($($unit)?),
+                allowed: $allowed,
+                fallback: [$(Some($fallback),)? None][0],
+                secret: <$type as Value>::SECRET,
+                switch: <$type as Value>::SWITCH,
+                optional: <$type as Value>::OPTIONAL,
+                check: |text, allowed| <$type>::read(text, allowed).is_some(),
+                lines: &[$($doc),+],
+            },
+        )+)+];
+
+        impl Config {
+            /// Types what was said; `said` is in the order of [`KEYS`].
+            pub(super) fn typed(said: &[Said]) -> Result<Self, ConfigError> {
+                let origins = said.iter().map(|said| said.origin.clone()).collect();
+                let mut said = said.iter();
+                $($( let $name = said.next().ok_or(ConfigError::Table)?.read::<$type>()?; )+)+
+                Ok(Self { $($($name,)+)+ origins })
+            }
+
+            /// Every key with its value as one would write it (empty: not set; secrets redacted) and its origin.
+            pub fn shown(&self) -> impl Iterator<Item = (&'static Key, String, &Origin)> {
+                let values = [$($( self.$name.show(), )+)+];
+                KEYS.iter().zip(values).zip(&self.origins).map(|((key, value), origin)| (key, value, origin))
+            }
+        }
+    };
+}
+
+settings! {
+    "Listening" {
+        /// Address and port where browsers connect. Port 0 takes a free one.
+        listen: SocketAddr = "127.0.0.1:8081", Form("an IP address with a port, such as 127.0.0.1:8081");
+        /// Where ticks come from: the embedded market, Zerodha Kite, or a recorded tape.
+        feed: FeedChoice = "market", Form("market, kite or tape:FILE");
+    }
+    "Kite" {
+        /// Address of Kite's ticker.
+        kite_root: Url = "wss://ws.kite.trade/", Form("a ws:// or wss:// address without user, query or fragment");
+        /// Kite API key. A command line is visible to other users of the machine; prefer a variable or a file.
+        kite_api_key: Option<Secret> = "", Form("Kite's api_key"), fallback "KITE_API_KEY";
+        /// Kite access token of the day. A command line is visible to other users; prefer a variable or a file.
+        kite_access_token: Option<Secret> = "", Form("Kite's access_token"), fallback "KITE_ACCESS_TOKEN";
+        /// File with api_key and access_token (lines KEY=VALUE or TOML), read for what the two settings do not give.
+        kite_credentials_file: Option<PathBuf> = "", Form("a path");
+        /// Silence after which the upstream connection counts as dead. Kite sends a heartbeat every second.
+        kite_watchdog_ms: u64 = "5000", Range(1_000, 60_000), unit "ms";
+        /// Most tokens on one upstream connection; more are spread over further connections.
+        kite_max_tokens: usize = "3000", Range(1, 3_000), unit "tokens";
+    }
+    "Embedded market" {
+        /// Ticks of the whole market together.
+        market_rate: u32 = "500", Range(1, 100_000), unit "ticks/s";
+        /// How many instruments the market has; 0 takes the built-in list.
+        market_instruments: usize = "0", Range(0, 9_000), unit "instruments";
+        /// Seed of the random walk; the same seed gives the same ticks.
+        market_seed: u64 = "1", Range(0, u64::MAX);
+        /// How ticks are spread over time: evenly, or in bursts as after the opening bell.
+        market_shape: MarketShape = "steady", Words(MarketShape::WORDS);
+    }
+    "Tape" {
+        /// How many times faster than recorded the tape is played; max waits only for readers.
+        tape_speed: TapeSpeed = "1", Number { min: 0.01, max: 10_000.0, or: "max" };
+        /// Whether the tape starts again at its end.
+        tape_loop: bool = "false", Words(&["true", "false"]);
+        /// When the tape starts to run.
+        tape_start: TapeStart = "first-subscriber", Words(TapeStart::WORDS);
+    }
+    "Instruments" {
+        /// Kite's instrument dump, csv or csv.gz. Without it names are those of the feed and the well-known indices.
+        instruments: Option<DumpSource> = "", Form("a path or an http(s) URL");
+    }
+    "Threads" {
+        /// One thread for everything, or the feed and the writers on threads of their own; auto decides by cores.
+        threads: Threads = "auto", Words(Threads::WORDS);
+        /// Writer threads when split; 0 decides by cores.
+        writers: usize = "0", Range(0, 64), unit "threads";
+        /// What a thread does when it has nothing to do: sleep, give way, or burn the core for latency.
+        idle: Idle = "auto", Words(Idle::WORDS);
+        /// Whether threads are pinned to cores.
+        pin: Pin = "auto", Words(Pin::WORDS);
+    }
+    "Limits" {
+        /// Most connections at one time; further ones get HTTP 503.
+        max_connections: usize = "10000", Range(1, 200_000), unit "connections";
+        /// Most tokens one connection may subscribe to.
+        max_tokens_per_connection: usize = "9000", Range(1, 9_000), unit "tokens";
+        /// Updates a writer may lag behind before they are conflated.
+        ring_capacity: usize = "256", Range(16, 65_536), unit "updates";
+        /// Most bytes one write to a socket takes.
+        write_budget_bytes: usize = "16384", Range(1_024, 1_048_576), unit "bytes";
+        /// Size of a socket's send buffer (SO_SNDBUF); 0 leaves it to the kernel.
+        send_buffer_bytes: usize = "0", ZeroOr(4_096, 16_777_216), unit "bytes";
+        /// Largest message a client may send.
+        max_message_bytes: usize = "16384", Range(1_024, 1_048_576), unit "bytes";
+    }
+    "Timing" {
+        /// How long changes of demand are collected before they go upstream.
+        demand_debounce_ms: u64 = "20", Range(0, 10_000), unit "ms";
+        /// How long a token nobody wants any more stays subscribed upstream.
+        demand_linger_ms: u64 = "5000", Range(0, 3_600_000), unit "ms";
+        /// Longest wait of an update for others to share a message with, for clients that asked for batches.
+        batch_delay_ms: u64 = "50", Range(1, 10_000), unit "ms";
+        /// Time between two heartbeats to a client.
+        heartbeat_s: u64 = "30", Range(1, 3_600), unit "s";
+    }
+    "Observation" {
+        /// Directory where latency histograms are written on demand.
+        hgrm_dir: Option<PathBuf> = "", Form("a path");
+        /// What is logged: a level, or a filter such as info,tickfan::feed=debug.
+        log: LogFilter = "info", Form("a tracing filter, such as info or warn,tickfan::feed=debug");
+        /// Shape of a log line.
+        log_format: LogFormat = "text", Words(LogFormat::WORDS);
+    }
+}
