@@ -4,16 +4,9 @@
 //! tape holds for the live feed. A feed is polled by the duty cycle that owns it (see [`crate::duty`]) and never
 //! blocks; what has to wait (name look-ups, TLS, back-off) waits on the control side.
 
-use crate::market::{InstrumentToken, Mode};
+use crate::market::InstrumentToken;
 
-/// One change of what the subscribers want from upstream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Demand {
-    /// Which instrument.
-    pub token: InstrumentToken,
-    /// The highest mode anybody wants now; `None` when the last subscriber has gone.
-    pub mode: Option<Mode>,
-}
+pub use crate::market::Demand;
 
 /// A source of Kite binary messages, owned and polled by one thread.
 pub trait Feed: Send {

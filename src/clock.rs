@@ -1,0 +1,73 @@
+//! The only place that reads a clock. Tests give one that they move.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Monotonic nanoseconds since the program's start, and what they are in wall time.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    source: Source,
+    /// Unix nanoseconds at monotonic 0. Re-read by [`Clock::sync`], since the wall clock may be set while we run.
+    wall_offset_ns: AtomicI64,
+}
+
+#[derive(Debug)]
+enum Source {
+    System(Instant),
+    /// Tests: nanoseconds, moved by hand.
+    Manual(AtomicU64),
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        let clock = Self(Arc::new(Inner { source: Source::System(Instant::now()), wall_offset_ns: AtomicI64::new(0) }));
+        clock.sync();
+        clock
+    }
+
+    /// A clock that stands at 0 until it is moved, with `unix_ns` as its wall time then.
+    pub fn manual(unix_ns: u64) -> Self {
+        let offset = AtomicI64::new(unix_ns.cast_signed());
+        Self(Arc::new(Inner { source: Source::Manual(AtomicU64::new(0)), wall_offset_ns: offset }))
+    }
+
+    /// Monotonic nanoseconds. Any thread; about 25 ns.
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        match &self.0.source {
+            Source::System(start) => start.elapsed().as_nanos() as u64,
+            Source::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Unix nanoseconds of a monotonic time of this clock.
+    #[inline]
+    pub fn unix_ns(&self, monotonic_ns: u64) -> u64 {
+        self.0.wall_offset_ns.load(Ordering::Relaxed).wrapping_add_unsigned(monotonic_ns).cast_unsigned()
+    }
+
+    /// Unix seconds now, for replies.
+    pub fn unix_seconds(&self) -> f64 {
+        self.unix_ns(self.now_ns()) as f64 / 1e9
+    }
+
+    /// Takes over a changed wall clock. Control side, about once a second.
+    pub fn sync(&self) {
+        if let Source::System(start) = &self.0.source {
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
+            self.0.wall_offset_ns.store(unix - start.elapsed().as_nanos() as i64, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves a manual clock on; a system clock moves itself.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(now) = &self.0.source {
+            now.fetch_add(by.as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The duty cycle: what a data-plane thread does, over and over.
+//!
+//! A cycle polls the feed, then gives the writer its turn, and sleeps only when neither had anything to do. Which parts a
+//! thread has is a setting: one thread with both (no hand-over between threads at all), or a thread for the feed and one
+//! for each writer. The code is the same, and a test can step it without a thread.
+
+use crate::clock::Clock;
+use crate::fanout::publisher::Publisher;
+use crate::feed::Feed;
+use crate::market::Demand;
+use crate::session::door::Door;
+use crate::session::writer::Writer;
+use crate::stats::{Counter, Recorder};
+use crossbeam::queue::ArrayQueue;
+use mio::{Events, Poll, Token};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What a thread does when it has nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Sleeps until something comes. Costs nothing, and a wake-up (33 to 70 us) when it does.
+    Park,
+    /// Looks again after letting other threads run.
+    Yield,
+    /// Looks again at once. Wants a core of its own.
+    Spin,
+}
+
+/// Token of the feed's socket in the poll; below it are the keys of tabs.
+const FEED: Token = Token(usize::MAX - 1);
+/// Token of the wake-up.
+const WAKE: Token = Token(usize::MAX);
+/// Packets a feed may hand over before the writers have their turn: below the smallest default ring, so that a burst in
+/// one token does not run over the ring of a tab that keeps up.
+const BUDGET: usize = 128;
+/// How long a patient feed waits for tabs that are behind before it goes on.
+const PATIENCE_NS: u64 = 1_000_000_000;
+/// How often full sockets are looked at while the thread has no time to sleep.
+const WATCH_NS: u64 = 200_000;
+/// Longest sleep: for what is due once a second.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// How the control side reaches the feed's thread.
+#[derive(Debug)]
+pub struct FeedDoor {
+    demand: ArrayQueue<Vec<Demand>>,
+    bell: Bell,
+}
+
+/// A poll has one waker: on a thread with both parts the writer's door has it.
+#[derive(Debug)]
+enum Bell {
+    Own(mio::Waker),
+    Shared(Arc<Door>),
+}
+
+/// Most demand messages that wait; the sender then tries again.
+const DEMANDS: usize = 64;
+
+impl FeedDoor {
+    /// A door to a thread of the feed's own, which sleeps on `waker`'s poll.
+    pub fn own(waker: mio::Waker) -> Self {
+        Self { demand: ArrayQueue::new(DEMANDS), bell: Bell::Own(waker) }
+    }
+
+    /// A door to a thread that also has the writer behind `door`.
+    pub fn shared(door: Arc<Door>) -> Self {
+        Self { demand: ArrayQueue::new(DEMANDS), bell: Bell::Shared(door) }
+    }
+
+    /// Tells the feed what is wanted. Control side.
+    ///
+    /// # Errors
+    /// The changes, when the queue is full, to be tried again later.
+    pub fn tell(&self, changes: Vec<Demand>) -> Result<(), Vec<Demand>> {
+        self.demand.push(changes)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Wakes the thread. Any thread.
+    pub fn wake(&self) {
+        match &self.bell {
+            Bell::Own(waker) => drop(waker.wake()),
+            Bell::Shared(door) => door.ring(),
+        }
+    }
+}
+
+/// The feed and what belongs to it.
+pub struct FeedPart {
+    /// The source of messages.
+    pub feed: Box<dyn Feed>,
+    /// Stops 2 to 5.
+    pub publisher: Publisher,
+    /// Where demand comes in.
+    pub door: Arc<FeedDoor>,
+    /// The doors of writers on other threads, to be woken after each batch.
+    pub writers: Vec<Arc<Door>>,
+    /// Since when it waits for tabs that are behind, monotonic.
+    waiting_since_ns: Option<u64>,
+}
+
+impl FeedPart {
+    /// Puts the parts together.
+    pub fn new(feed: Box<dyn Feed>, publisher: Publisher, door: Arc<FeedDoor>, writers: Vec<Arc<Door>>) -> Self {
+        Self { feed, publisher, door, writers, waiting_since_ns: None }
+    }
+
+    /// Whether a patient feed should leave the tabs time.
+    fn must_wait(&mut self, congested: bool, now_ns: u64) -> bool {
+        if !congested || !self.feed.patient() {
+            self.waiting_since_ns = None;
+            return false;
+        }
+        now_ns < *self.waiting_since_ns.get_or_insert(now_ns) + PATIENCE_NS
+    }
+}
+
+/// What a thread has to say about itself.
+#[derive(Debug, Default)]
+pub struct DutyCounters {
+    /// Cycles so far.
+    pub cycles: Counter,
+    /// Cycles that had work.
+    pub busy_cycles: Counter,
+    /// Times it slept.
+    pub sleeps: Counter,
+}
+
+/// A data-plane thread's work. **Thread**: the one that runs it.
+pub struct Duty {
+    feed: Option<FeedPart>,
+    writer: Option<Writer>,
+    poll: Poll,
+    events: Events,
+    idle: Idle,
+    clock: Clock,
+    recorder: Recorder,
+    counters: Arc<DutyCounters>,
+    /// Set by writers of other threads that are congested, read by a patient feed; in one-thread mode unused.
+    congestion: Arc<Vec<AtomicBool>>,
+    /// This thread's place in `congestion`.
+    place: usize,
+    stop: Arc<AtomicBool>,
+    /// When the thread last woke or finished a cycle: the begin of a message's way.
+    woken_ns: u64,
+    watched_ns: u64,
+}
+
+impl std::fmt::Debug for Duty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Duty").field("idle", &self.idle).finish_non_exhaustive()
+    }
+}
+
+/// What every duty cycle needs besides its parts.
+#[derive(Debug)]
+pub struct DutyFrame {
+    /// What it sleeps on.
+    pub poll: Poll,
+    /// What it does when idle.
+    pub idle: Idle,
+    /// The program's clock.
+    pub clock: Clock,
+    /// The thread's histograms.
+    pub recorder: Recorder,
+    /// What it counts about itself.
+    pub counters: Arc<DutyCounters>,
+    /// One flag a thread: its writer is congested.
+    pub congestion: Arc<Vec<AtomicBool>>,
+    /// This thread's place in it.
+    pub place: usize,
+    /// Set when it must end.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Duty {
+    /// A poll and a waker for it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn poll() -> std::io::Result<(Poll, mio::Waker)> {
+        let poll = Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), WAKE)?;
+        Ok((poll, waker))
+    }
+
+    /// Puts the parts together and registers the feed's sockets.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn new(frame: DutyFrame, mut feed: Option<FeedPart>, writer: Option<Writer>) -> std::io::Result<Self> {
+        if let Some(part) = &mut feed {
+            part.feed.register(frame.poll.registry(), FEED)?;
+        }
+        let DutyFrame { poll, idle, clock, recorder, counters, congestion, place, stop } = frame;
+        Ok(Self {
+            feed,
+            writer,
+            poll,
+            events: Events::with_capacity(1_024),
+            idle,
+            woken_ns: clock.now_ns(),
+            watched_ns: 0,
+            clock,
+            recorder,
+            counters,
+            congestion,
+            place,
+            stop,
+        })
+    }
+
+    /// One cycle; true when there was work.
+    pub fn cycle(&mut self) -> bool {
+        let mut work = 0;
+        let congested = self.congestion.iter().any(|flag| flag.load(Ordering::Relaxed));
+        if let Some(part) = &mut self.feed {
+            while let Some(changes) = part.door.demand.pop() {
+                part.feed.demand(&changes);
+                work += 1;
+            }
+            let now_ns = self.clock.now_ns();
+            if !part.must_wait(congested, now_ns) {
+                let (publisher, woken_ns) = (&mut part.publisher, self.woken_ns);
+                let messages = part.feed.poll(now_ns, BUDGET, &mut |message| publisher.message(message, woken_ns));
+                work += messages;
+                if messages > 0 {
+                    part.writers.iter().for_each(|door| door.wake());
+                }
+            }
+            part.publisher.exchange(now_ns);
+        }
+        if let Some(writer) = &mut self.writer {
+            work += writer.turn(&mut self.recorder);
+            if writer.watches() {
+                work += self.watch();
+            }
+        }
+        if let Some(writer) = &self.writer {
+            self.congestion[self.place].store(writer.is_congested(), Ordering::Relaxed);
+        }
+        let now_ns = self.clock.now_ns();
+        self.recorder.exchange(now_ns);
+        self.woken_ns = now_ns;
+        self.counters.cycles.add(1);
+        self.counters.busy_cycles.add(u64::from(work > 0));
+        work > 0
+    }
+
+    /// Looks at full sockets now and then, for a thread too busy to sleep.
+    fn watch(&mut self) -> usize {
+        let now_ns = self.clock.now_ns();
+        if now_ns < self.watched_ns + WATCH_NS {
+            return 0;
+        }
+        self.watched_ns = now_ns;
+        self.look(Some(Duration::ZERO))
+    }
+
+    /// Waits for events and carries out those of full sockets; the feed looks after its own when it is polled.
+    fn look(&mut self, wait: Option<Duration>) -> usize {
+        if let Err(error) = self.poll.poll(&mut self.events, wait)
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "a data-plane thread cannot wait for events");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.woken_ns = self.clock.now_ns();
+        let mut work = 0;
+        for event in &self.events {
+            if event.token() == FEED || event.token() == WAKE {
+                continue;
+            }
+            if let Some(writer) = &mut self.writer {
+                writer.writable(event.token().0 as u32, &mut self.recorder);
+                work += 1;
+            }
+        }
+        work
+    }
+
+    /// How long the thread may sleep.
+    fn sleep_time(&self) -> Duration {
+        let now_ns = self.clock.now_ns();
+        let feed = self.feed.as_ref().map_or(u64::MAX, |part| match part.waiting_since_ns {
+            // It waits for tabs, whose sockets wake the thread.
+            Some(since_ns) => since_ns + PATIENCE_NS,
+            None => part.feed.due_ns().unwrap_or(u64::MAX),
+        });
+        let published = self.feed.as_ref().and_then(|part| part.publisher.due_ns()).unwrap_or(u64::MAX);
+        let writer = self.writer.as_ref().map_or(u64::MAX, Writer::due_ns);
+        let recorded = self.recorder.due_ns().unwrap_or(u64::MAX);
+        let due_ns = feed.min(published).min(writer).min(recorded);
+        Duration::from_nanos(due_ns.saturating_sub(now_ns)).min(LONGEST_SLEEP)
+    }
+
+    /// What the thread does between two cycles without work.
+    fn rest(&mut self) {
+        match self.idle {
+            Idle::Spin => {
+                std::hint::spin_loop();
+                self.look(Some(Duration::ZERO));
+            }
+            Idle::Yield => {
+                self.look(Some(Duration::ZERO));
+                std::thread::yield_now();
+            }
+            Idle::Park => {
+                let time = self.sleep_time();
+                // The writer's door must know that its thread sleeps, and that nothing came just before.
+                let may_sleep = self.writer.as_ref().is_none_or(|writer| {
+                    let door = writer.door();
+                    door.port.fall_asleep(|| door.is_quiet())
+                });
+                if may_sleep {
+                    self.counters.sleeps.add(1);
+                    self.look(Some(time));
+                }
+                if let Some(writer) = &self.writer {
+                    writer.door().port.wake_up();
+                }
+            }
+        }
+    }
+
+    /// Runs until it is told to stop, then ends every tab with `last_frame`.
+    pub fn run(mut self, last_frame: &[u8]) {
+        while !self.stop.load(Ordering::Relaxed) {
+            if !self.cycle() {
+                self.rest();
+            }
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.close_all(last_frame);
+        }
+    }
+}

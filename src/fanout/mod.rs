@@ -1,0 +1,16 @@
+//! The data plane: stops 3 to 5 of a tick. Everything lock-free is here, and nothing else is.
+//!
+//! [`slot::Slot`] holds the newest tick of one instrument and its published subscriber list, [`board::Board`] finds and
+//! changes them, [`ring::Ring`] is one session's bounded inbox, [`port::Port`] is the door of a writer thread.
+//!
+//! `latest`, `ring` and `port` take their atomics from [`sync`], so that `tests/loom.rs` can compile the very same files
+//! against loom's and explore every order of events.
+
+pub mod board;
+pub mod latest;
+pub mod port;
+pub mod publisher;
+pub mod ring;
+pub mod slot;
+pub mod sync;
+pub mod update;

@@ -1,0 +1,185 @@
+//! Stops 2 to 5 of a tick, in one place: a message is cut into packets, each decoded, its slot found, stored, encoded
+//! as its subscribers want it, and offered to each of their rings.
+
+use super::board::{Board, Table};
+use super::port::Port;
+use super::ring::Offer;
+use super::slot::{PacketWords, Slot};
+use super::update::UpdatePool;
+use crate::clock::Clock;
+use crate::kite::packet;
+use crate::market::Tick;
+use crate::stats::{FeedCounters, Recorder, Stop};
+use arc_swap::{ArcSwap, Cache};
+use std::sync::Arc;
+
+/// Takes messages and publishes them. **Thread**: the feed's, which owns it.
+pub struct Publisher {
+    table: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
+    pool: UpdatePool,
+    clock: Clock,
+    counters: Arc<FeedCounters>,
+    recorder: Recorder,
+    /// Packets until the next one whose stops are timed one by one.
+    until_sample: u32,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").finish_non_exhaustive()
+    }
+}
+
+/// One packet in so many is timed stop by stop: a clock reading costs more than most stops.
+const SAMPLE_EVERY: u32 = 64;
+
+/// Times the stops of a sampled packet; does nothing for the others.
+struct Lap<'a> {
+    clock: &'a Clock,
+    recorder: &'a mut Recorder,
+    since: Option<u64>,
+}
+
+impl Lap<'_> {
+    #[inline]
+    fn ends(&mut self, stop: Stop) {
+        if let Some(since) = self.since {
+            let now = self.clock.now_ns();
+            self.recorder.record(stop, now - since);
+            self.since = Some(now);
+        }
+    }
+}
+
+impl Publisher {
+    /// A publisher to the slots of `board`.
+    pub fn new(board: &Board, clock: Clock, counters: Arc<FeedCounters>, recorder: Recorder) -> Self {
+        Self {
+            table: Cache::new(Arc::clone(board.table())),
+            pool: UpdatePool::default(),
+            clock,
+            counters,
+            recorder,
+            until_sample: 0,
+        }
+    }
+
+    /// Publishes every packet of a message. `woken_ns` is when the thread last woke or finished other work.
+    ///
+    /// Broken messages and packets are counted and passed over. Afterwards, when the whole batch is through, whoever
+    /// owns the writers must look at their doors (or [`wake`] them).
+    pub fn message(&mut self, message: &[u8], woken_ns: u64) {
+        let received_ns = self.clock.now_ns();
+        self.recorder.record(Stop::Feed, received_ns.saturating_sub(woken_ns));
+        let counters = &self.counters;
+        counters.messages.add(1);
+        counters.bytes.add(message.len() as u64);
+        if message.len() < 2 {
+            counters.heartbeats.add(1);
+            return;
+        }
+        let Ok(packets) = packet::packets(message) else {
+            counters.malformed_messages.add(1);
+            return;
+        };
+        for packet in packets {
+            self.packet(packet, received_ns);
+        }
+    }
+
+    #[inline]
+    fn packet(&mut self, bytes: &[u8], received_ns: u64) {
+        let sampled = self.until_sample == 0;
+        self.until_sample = if sampled { SAMPLE_EVERY - 1 } else { self.until_sample - 1 };
+        let since = sampled.then(|| self.clock.now_ns());
+        let mut lap = Lap { clock: &self.clock, recorder: &mut self.recorder, since };
+        let Ok(tick) = packet::decode(bytes) else {
+            self.counters.unknown_packets.add(1);
+            return;
+        };
+        lap.ends(Stop::Packet);
+        let Some(slot) = self.table.load().get(&tick.token) else {
+            self.counters.unwanted_packets.add(1);
+            return;
+        };
+        lap.ends(Stop::Board);
+        let received_unix_ns = self.clock.unix_ns(received_ns);
+        let words = PacketWords::new(bytes, received_ns);
+        publish(slot, words, tick, received_unix_ns, &mut self.pool, &self.counters, &mut lap);
+    }
+
+    /// Hands latencies over to the collector when it is time.
+    pub fn exchange(&mut self, now_ns: u64) {
+        self.recorder.exchange(now_ns);
+    }
+
+    /// When [`Self::exchange`] has something to hand over, monotonic; `None` when nothing was recorded.
+    pub fn due_ns(&self) -> Option<u64> {
+        self.recorder.due_ns()
+    }
+}
+
+/// Stops 3 to 5 for one tick.
+#[inline]
+fn publish(
+    slot: &Slot,
+    mut words: PacketWords,
+    tick: Tick,
+    received_unix_ns: u64,
+    pool: &mut UpdatePool,
+    counters: &FeedCounters,
+    lap: &mut Lap<'_>,
+) {
+    // The value first, then the list: a subscriber who is not in the list yet finds the value in its snapshot.
+    let (numbers, shown_from) = slot.store(&mut words, tick.mode);
+    counters.ticks.add(1);
+    let subscribers = slot.subscribers();
+    lap.ends(Stop::Slot);
+    if subscribers.encodings.is_empty() {
+        counters.unsubscribed_ticks.add(1);
+        return;
+    }
+    let (mut shared, allocated) = pool.take();
+    counters.updates_allocated.add(u64::from(allocated));
+    // `take` gives one that nobody else holds, so it can be changed.
+    let Some(update) = Arc::get_mut(&mut shared) else { return };
+    update.slot = slot.id;
+    update.numbers = numbers;
+    update.received_ns = words.received_ns();
+    update.received_unix_ns = received_unix_ns;
+    update.tick = tick;
+    counters.encodings.add(update.encode(subscribers.encodings));
+    counters.updates.add(1);
+    lap.ends(Stop::Wire);
+    let (mut queued, mut conflated, mut unchanged) = (0, 0, 0);
+    for subscriber in &subscribers.list {
+        // A packet that is cut down to the subscriber's mode is left out when the part he sees is what it was.
+        if subscriber.encoding.mode < shown_from {
+            unchanged += 1;
+            continue;
+        }
+        let inbox = &*subscriber.inbox;
+        match inbox.ring.offer(Arc::clone(&shared)) {
+            Offer::Queued => queued += 1,
+            Offer::Conflated => conflated += 1,
+        }
+        if inbox.ring.announce() {
+            inbox.port.push(inbox.key);
+        }
+    }
+    lap.ends(Stop::Ring);
+    counters.queued.add(queued);
+    counters.conflated.add(conflated);
+    counters.unchanged.add(unchanged);
+    pool.keep(shared);
+}
+
+/// Wakes the writers that sleep. After a whole batch, never per tick. **Thread**: any.
+pub fn wake<'a>(doors: impl IntoIterator<Item = (&'a Port, &'a mio::Waker)>) {
+    for (port, waker) in doors {
+        if port.must_wake() {
+            // Fails only when the eventfd is gone, that is at shutdown.
+            let _ = waker.wake();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! One value to deliver: a tick, numbered per slot, with each wanted encoding written once and shared by all who take it.
+
+use super::slot::Numbers;
+use crate::market::{InstrumentToken, Tick};
+use crate::wire::encoding::{Encoding, EncodingSet};
+use crate::wire::frame::Span;
+use crate::wire::push;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// See the module. Immutable once it is published.
+#[derive(Debug)]
+pub struct Update {
+    /// The slot it belongs to.
+    pub slot: u32,
+    /// Its numbers in its slot.
+    pub numbers: Numbers,
+    /// When the message was read, monotonic.
+    pub received_ns: u64,
+    /// When the message was read, Unix time.
+    pub received_unix_ns: u64,
+    /// The value.
+    pub tick: Tick,
+    /// The frames, one behind the other.
+    bytes: Vec<u8>,
+    /// Where each encoding's frame lies; empty for one that was not wanted.
+    spans: [Span; Encoding::COUNT],
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            slot: 0,
+            numbers: Numbers::default(),
+            received_ns: 0,
+            received_unix_ns: 0,
+            tick: Tick::ltp(InstrumentToken(0), 0),
+            bytes: Vec::new(),
+            spans: [Span::default(); Encoding::COUNT],
+        }
+    }
+}
+
+impl Update {
+    /// The frame in `encoding` and the part of it that is its body; `None` when it was not wanted at publication.
+    #[inline]
+    pub fn frame(&self, encoding: Encoding) -> Option<(&[u8], &[u8])> {
+        let span = self.spans[encoding.index()];
+        (!span.is_empty()).then(|| (&self.bytes[span.frame()], &self.bytes[span.body()]))
+    }
+
+    /// Writes the wanted encodings; returns how many. A mode above the tick's own shares the frame of the tick's mode.
+    pub fn encode(&mut self, wanted: EncodingSet) -> u64 {
+        self.bytes.clear();
+        self.spans = [Span::default(); Encoding::COUNT];
+        let mut written = 0;
+        for encoding in Encoding::all().filter(|encoding| wanted.contains(*encoding)) {
+            let effective = Encoding { mode: encoding.mode.min(self.tick.mode), ..encoding };
+            if self.spans[effective.index()].is_empty() {
+                self.spans[effective.index()] =
+                    push::tick_frame(&mut self.bytes, effective, &self.tick, self.received_unix_ns, false);
+                written += 1;
+            }
+            self.spans[encoding.index()] = self.spans[effective.index()];
+        }
+        written
+    }
+}
+
+/// Updates that are used again once nobody holds them, with their buffers, so that publishing allocates nothing when
+/// warm. **Thread**: the publisher.
+#[derive(Debug, Default)]
+pub struct UpdatePool {
+    /// Oldest first; most likely free again at the front.
+    updates: VecDeque<Arc<Update>>,
+}
+
+/// Most updates kept: beyond it one that is still held is left to its holders.
+const KEPT: usize = 16_384;
+/// How many are tried before a new one is made.
+const TRIES: usize = 4;
+
+impl UpdatePool {
+    /// An update nobody else holds, and whether it had to be allocated.
+    pub fn take(&mut self) -> (Arc<Update>, bool) {
+        for _ in 0..TRIES.min(self.updates.len()) {
+            if let Some(mut update) = self.updates.pop_front() {
+                if Arc::get_mut(&mut update).is_some() {
+                    return (update, false);
+                }
+                self.updates.push_back(update);
+            }
+        }
+        (Arc::default(), true)
+    }
+
+    /// Remembers an update that was published.
+    pub fn keep(&mut self, update: Arc<Update>) {
+        if self.updates.len() < KEPT {
+            self.updates.push_back(update);
+        }
+    }
+}

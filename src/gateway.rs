@@ -1,0 +1,314 @@
+//! Builds and wires the parts, names and pins the threads, shuts down in order. The only module that knows all others.
+//!
+//! Building may fail and says why; once built, the gateway runs until it is told to stop.
+
+use crate::clock::Clock;
+use crate::demand::{self, DemandSettings, Ledger};
+use crate::duty::{Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
+use crate::fanout::board::Board;
+use crate::fanout::publisher::Publisher;
+use crate::feed::Feed;
+use crate::kite::instruments::Instruments;
+use crate::market::Demand;
+use crate::server::accept::{self, AcceptSettings};
+use crate::server::app::{App, FeedStatus};
+use crate::session::door::Door;
+use crate::session::registry::Registry;
+use crate::session::stream::StreamContext;
+use crate::session::writer::{Writer, WriterSettings};
+use crate::stats::{Collector, FeedCounters, WriterCounters};
+use crate::wire::close::Close;
+use arc_swap::ArcSwap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+/// Which threads the data plane has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Threads {
+    /// Feed and writers as one duty cycle: no hand-over between threads.
+    One,
+    /// A thread for the feed and one for each of so many writers.
+    Split(usize),
+}
+
+/// Everything the gateway is built from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Data-plane threads.
+    pub threads: Threads,
+    /// What they do when idle.
+    pub idle: Idle,
+    /// Whether they are pinned to cores.
+    pub pin: bool,
+    /// Most connections.
+    pub max_connections: usize,
+    /// What a connection may have and how it is served.
+    pub ring_capacity: usize,
+    /// Most tokens a connection may have.
+    pub max_tokens: usize,
+    /// Largest message from a client, bytes.
+    pub max_message: usize,
+    /// How writers write.
+    pub writer: WriterSettings,
+    /// How demand reaches the feed.
+    pub demand: DemandSettings,
+    /// How connections are accepted.
+    pub accept: AcceptSettings,
+}
+
+/// A feed, ready to be polled, and how its state is told.
+pub struct FeedSource {
+    /// The duty half.
+    pub feed: Box<dyn Feed>,
+    /// For `GET /ws/test`.
+    pub status: FeedStatus,
+    /// The control half, spawned on the runtime once the thread can be woken; the callback wakes it.
+    #[expect(clippy::type_complexity, reason = "named nowhere else")]
+    pub control: Option<Box<dyn FnOnce(Arc<dyn Fn() + Send + Sync>) + Send>>,
+}
+
+impl std::fmt::Debug for FeedSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeedSource").field("feed", &self.feed.name()).finish_non_exhaustive()
+    }
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What its pages are made from.
+    pub app: Arc<App>,
+    stop: Arc<AtomicBool>,
+    doors: Vec<Arc<Door>>,
+    feed_door: Arc<FeedDoor>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Builds the gateway and starts it. Must be called within the control runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or the operating system refuses a thread or a poll.
+    pub async fn start(
+        settings: Settings,
+        source: FeedSource,
+        instruments: Arc<ArcSwap<Instruments>>,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(settings.listen).await?;
+        let address = listener.local_addr()?;
+        let demand_bell = Arc::new(Notify::new());
+        let bell = Arc::clone(&demand_bell);
+        let board = Arc::new(Board::new(move || bell.notify_one()));
+        board.reserve(&source.feed.universe());
+
+        let mut built = DataPlane::build(&settings, &board, &clock, source.feed)?;
+        let context = Arc::new(StreamContext {
+            board: Arc::clone(&board),
+            doors: built.doors.clone(),
+            instruments,
+            registry: Arc::new(Registry::default()),
+            clock: clock.clone(),
+            ring_capacity: settings.ring_capacity,
+            max_tokens: settings.max_tokens,
+            max_message: settings.max_message,
+        });
+        let app = Arc::new(App::new(
+            context,
+            source.status,
+            built.feed_counters,
+            built.writer_counters,
+            built.duty_counters,
+            built.collector,
+        ));
+        let threads = built
+            .duties
+            .drain(..)
+            .enumerate()
+            .map(|(at, (name, duty))| spawn(name, at, settings.pin, duty))
+            .collect::<io::Result<Vec<_>>>()?;
+        if let Some(control) = source.control {
+            let door = Arc::clone(&built.feed_door);
+            control(Arc::new(move || door.wake()));
+        }
+        let tasks = vec![
+            tokio::spawn(accept::serve(listener, Arc::clone(&app), settings.accept)),
+            tokio::spawn(tell_demand(board, Arc::clone(&built.feed_door), demand_bell, settings.demand, clock.clone())),
+            tokio::spawn(collect(Arc::clone(&app), clock)),
+        ];
+        Ok(Self { address, app, stop: built.stop, doors: built.doors, feed_door: built.feed_door, threads, tasks })
+    }
+
+    /// Stops: no more connections, every tab closed with 1001, threads joined.
+    pub fn stop(self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.stop.store(true, Ordering::Relaxed);
+        self.doors.iter().for_each(|door| door.wake());
+        self.feed_door.wake();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a data-plane thread had panicked");
+            }
+        }
+    }
+}
+
+/// The data plane before its threads run.
+struct DataPlane {
+    duties: Vec<(String, Duty)>,
+    doors: Vec<Arc<Door>>,
+    feed_door: Arc<FeedDoor>,
+    feed_counters: Arc<FeedCounters>,
+    writer_counters: Vec<Arc<WriterCounters>>,
+    duty_counters: Vec<Arc<DutyCounters>>,
+    collector: Collector,
+    stop: Arc<AtomicBool>,
+}
+
+impl DataPlane {
+    fn build(settings: &Settings, board: &Arc<Board>, clock: &Clock, feed: Box<dyn Feed>) -> io::Result<Self> {
+        let writers = match settings.threads {
+            Threads::One => 1,
+            Threads::Split(writers) => writers.max(1),
+        };
+        let mut collector = Collector::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let congestion: Arc<Vec<_>> = Arc::new((0..=writers).map(|_| AtomicBool::new(false)).collect());
+        let mut duty_counters = Vec::new();
+        let mut writer_counters = Vec::new();
+        let mut doors = Vec::new();
+        // Each writer has its poll; in one-thread mode the feed shares the only one.
+        let mut parts = Vec::new();
+        let tabs_each = settings.max_connections.div_ceil(writers);
+        for place in 0..writers {
+            let (poll, waker) = Duty::poll()?;
+            let door = Arc::new(Door::new(waker, tabs_each));
+            let counters = Arc::new(WriterCounters::default());
+            let registry = poll.registry().try_clone()?;
+            let writer = Writer::new(
+                Arc::clone(&door),
+                Arc::clone(board),
+                clock.clone(),
+                settings.writer,
+                registry,
+                Arc::clone(&counters),
+            );
+            doors.push(door);
+            writer_counters.push(counters);
+            parts.push((poll, place, writer));
+        }
+        let mut frame = |poll, place| {
+            let counters = Arc::new(DutyCounters::default());
+            duty_counters.push(Arc::clone(&counters));
+            DutyFrame {
+                poll,
+                idle: settings.idle,
+                clock: clock.clone(),
+                recorder: collector.recorder(),
+                counters,
+                congestion: Arc::clone(&congestion),
+                place,
+                stop: Arc::clone(&stop),
+            }
+        };
+        let frames: Vec<_> = parts.into_iter().map(|(poll, place, writer)| (frame(poll, place), writer)).collect();
+        let feed_counters = Arc::new(FeedCounters::default());
+        let mut duties = Vec::new();
+        let feed_door;
+        match settings.threads {
+            Threads::One => {
+                // A second waker of the same poll would replace the first: the feed is woken through the writer's.
+                let (frame, writer) = frames.into_iter().next().ok_or_else(|| io::Error::other("no writer"))?;
+                feed_door = Arc::new(FeedDoor::shared(Arc::clone(&doors[0])));
+                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder());
+                let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), Vec::new());
+                duties.push(("tickfan-duty".to_owned(), Duty::new(frame, Some(part), Some(writer))?));
+            }
+            Threads::Split(_) => {
+                let (poll, waker) = Duty::poll()?;
+                feed_door = Arc::new(FeedDoor::own(waker));
+                let feed_frame = frame(poll, writers);
+                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder());
+                let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), doors.clone());
+                duties.push(("tickfan-feed".to_owned(), Duty::new(feed_frame, Some(part), None)?));
+                for (at, (frame, writer)) in frames.into_iter().enumerate() {
+                    duties.push((format!("tickfan-wr-{at}"), Duty::new(frame, None, Some(writer))?));
+                }
+            }
+        }
+        Ok(Self { duties, doors, feed_door, feed_counters, writer_counters, duty_counters, collector, stop })
+    }
+}
+
+/// Starts a data-plane thread. A pin that fails is told and changes nothing else.
+fn spawn(name: String, at: usize, pin: bool, duty: Duty) -> io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(name.clone()).spawn(move || {
+        if pin {
+            // The last cores: the first ones serve interrupts on most machines.
+            let core = core_affinity::get_core_ids().and_then(|cores| cores.into_iter().rev().nth(at));
+            match core {
+                Some(core) if core_affinity::set_for_current(core) => {
+                    tracing::info!(thread = name, core = core.id, "pinned");
+                }
+                _ => tracing::warn!(thread = name, "cannot be pinned to a core; runs unpinned"),
+            }
+        }
+        duty.run(&Close::GoingAway.frame());
+    })
+}
+
+/// Tells the feed what the subscribers want. See [`crate::demand`].
+async fn tell_demand(
+    board: Arc<Board>,
+    door: Arc<FeedDoor>,
+    bell: Arc<Notify>,
+    settings: DemandSettings,
+    clock: Clock,
+) {
+    let linger_ns = settings.linger.as_nanos() as u64;
+    let mut ledger = Ledger::default();
+    loop {
+        let wait = ledger
+            .due_ns(linger_ns)
+            .map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock.now_ns())).max(Duration::from_millis(1)));
+        tokio::select! {
+            () = bell.notified() => tokio::time::sleep(settings.debounce).await,
+            () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
+        }
+        let now_ns = clock.now_ns();
+        let mut tell = ledger.note(&board.take_demand(), now_ns);
+        tell.extend(ledger.settle(now_ns, linger_ns));
+        demand::cool(&board, &tell);
+        send(&door, tell).await;
+    }
+}
+
+async fn send(door: &FeedDoor, mut changes: Vec<Demand>) {
+    while !changes.is_empty() {
+        match door.tell(changes) {
+            Ok(()) => return,
+            Err(refused) => changes = refused,
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Once a second: takes the histograms, and a wall clock that was set.
+async fn collect(app: Arc<App>, clock: Clock) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        clock.sync();
+        app.collect();
+    }
+}

@@ -1,0 +1,62 @@
+//! What pages and upgrades are made from.
+
+use crate::duty::DutyCounters;
+use crate::session::stream::StreamContext;
+use crate::stats::{Collector, FeedCounters, WriterCounters};
+use serde_json::Value;
+use std::sync::{Arc, PoisonError};
+
+#[expect(clippy::disallowed_types, reason = "control side: the data plane hands histograms over without it")]
+type ColdMutex<T> = std::sync::Mutex<T>;
+
+/// Tells the state of the feed: its name, and what `GET /ws/test` shows.
+#[derive(Clone)]
+pub struct FeedStatus(pub Arc<dyn Fn() -> Value + Send + Sync>);
+
+/// See the module. Control side.
+pub struct App {
+    /// What connections share.
+    pub context: Arc<StreamContext>,
+    /// The feed's state.
+    pub feed: FeedStatus,
+    /// Stops 1 to 5.
+    pub feed_counters: Arc<FeedCounters>,
+    /// Stops 6 to 8, a thread each.
+    pub writer_counters: Vec<Arc<WriterCounters>>,
+    /// The data plane's threads.
+    pub duty_counters: Vec<Arc<DutyCounters>>,
+    /// When the program started, Unix seconds.
+    pub started_at: f64,
+    collector: ColdMutex<Collector>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(
+        context: Arc<StreamContext>,
+        feed: FeedStatus,
+        feed_counters: Arc<FeedCounters>,
+        writer_counters: Vec<Arc<WriterCounters>>,
+        duty_counters: Vec<Arc<DutyCounters>>,
+        collector: Collector,
+    ) -> Self {
+        let started_at = context.clock.unix_seconds();
+        Self { context, feed, feed_counters, writer_counters, duty_counters, started_at, collector: collector.into() }
+    }
+
+    /// Takes the histograms that threads have handed over.
+    pub fn collect(&self) {
+        self.collector.lock().unwrap_or_else(PoisonError::into_inner).collect();
+    }
+
+    /// Looks at the histograms.
+    pub fn with_histograms<T>(&self, look: impl FnOnce(&Collector) -> T) -> T {
+        look(&self.collector.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

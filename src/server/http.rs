@@ -1,0 +1,261 @@
+//! HTTP: the upgrade to `/ws/stream`, and the pages beside it.
+
+use super::app::App;
+use super::{latency, market_hours, metrics};
+use crate::kite::instruments::Instrument;
+use crate::session::stream::{self, Place};
+use crate::stats::Stop;
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+type Shared = State<Arc<App>>;
+
+/// Every path the gateway serves.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/ws/stream", get(upgrade))
+        .route("/health", get(health))
+        .route("/ws/health", get(ws_health))
+        .route("/ws/connections", get(connections))
+        .route("/ws/test", get(upstream))
+        .route("/mapping/symbol-to-token", get(symbol_to_token))
+        .route("/mapping/token-to-symbol", get(token_to_symbol))
+        .route("/instruments/search", get(search))
+        .route("/market/status", get(market_status))
+        .route("/auth/token", axum::routing::post(auth_is_off))
+        .route("/auth/verify", get(auth_is_off))
+        .route("/metrics", get(prometheus))
+        .route("/stats/latency", get(latencies))
+        .route("/stats/latency/{file}", get(latency_file))
+        .fallback(nothing_here)
+        .with_state(app)
+}
+
+/// A JSON answer with a status.
+fn answer(status: StatusCode, body: Value) -> Response {
+    (status, Json(body)).into_response()
+}
+
+fn error(status: StatusCode, text: impl Into<String>) -> Response {
+    answer(status, json!({"error": text.into()}))
+}
+
+async fn nothing_here() -> Response {
+    error(StatusCode::NOT_FOUND, "nothing here; GET / shows live ticks, GET /ws/stream is the WebSocket")
+}
+
+async fn auth_is_off() -> Response {
+    error(StatusCode::NOT_FOUND, "authentication is not configured: every connection is an anonymous user")
+}
+
+/// The page, with a policy that lets it load nothing but itself.
+async fn page() -> Response {
+    const PAGE: &str = include_str!("page.html");
+    const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+        connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, PAGE).into_response()
+}
+
+/// Turns a connection into a WebSocket and hands its socket over to a session.
+async fn upgrade(State(app): Shared, mut request: Request) -> Response {
+    let head = {
+        // The library wants the request without a body; it looks at the head only.
+        let mut bare = axum::http::Request::new(());
+        *bare.method_mut() = request.method().clone();
+        *bare.uri_mut() = request.uri().clone();
+        *bare.version_mut() = request.version();
+        *bare.headers_mut() = request.headers().clone();
+        create_response_with_body(&bare, Body::empty)
+    };
+    let response = match head {
+        Ok(response) => response,
+        Err(problem) => return error(StatusCode::BAD_REQUEST, format!("not a WebSocket handshake: {problem}")),
+    };
+    let Some(place) = app.context.place() else {
+        let mut full = error(StatusCode::SERVICE_UNAVAILABLE, "as many connections as allowed (max_connections)");
+        full.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+        return full;
+    };
+    let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return error(StatusCode::BAD_REQUEST, "this connection cannot be upgraded");
+    };
+    tokio::spawn(take_over(on_upgrade, place, app));
+    response
+}
+
+async fn take_over(on_upgrade: OnUpgrade, place: Place, app: Arc<App>) {
+    let upgraded = match on_upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(problem) => return tracing::debug!(%problem, "an upgrade did not happen"),
+    };
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        return tracing::error!("an upgraded connection is no TCP socket");
+    };
+    match parts.io.into_inner().into_std() {
+        Ok(socket) => {
+            let user = uuid::Uuid::new_v4().to_string();
+            stream::serve(socket, parts.read_buf, place, Arc::clone(&app.context), user).await;
+        }
+        Err(problem) => tracing::debug!(%problem, "an upgraded socket was gone"),
+    }
+}
+
+async fn health(State(app): Shared) -> Json<Value> {
+    let clock = &app.context.clock;
+    Json(json!({
+        "status": "healthy",
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": clock.unix_seconds() - app.started_at,
+        "connections": app.context.registry.len(),
+        "feed": (app.feed.0)(),
+        "timestamp": clock.unix_seconds(),
+    }))
+}
+
+async fn ws_health(State(app): Shared) -> Json<Value> {
+    let mut counts = app.context.board.subscriber_counts();
+    counts.sort_unstable();
+    let tokens: Vec<String> = counts.iter().map(|(token, _)| token.to_string()).collect();
+    let subscribers: Map<String, Value> =
+        counts.iter().map(|(token, count)| (token.to_string(), Value::from(*count))).collect();
+    let connected = app.context.registry.len();
+    Json(json!({
+        "status": "healthy",
+        "websocket_stats": {
+            "total_clients": connected,
+            "connected_clients": connected,
+            "total_tokens": tokens.len(),
+            "subscribed_tokens": tokens,
+            "token_subscribers": subscribers,
+        },
+        "timestamp": app.context.clock.unix_seconds(),
+    }))
+}
+
+async fn connections(State(app): Shared) -> Json<Value> {
+    let connections = app.context.registry.describe(&app.context.clock);
+    let total = connections.len();
+    Json(json!({"connections": connections, "total": total, "timestamp": app.context.clock.unix_seconds()}))
+}
+
+async fn upstream(State(app): Shared) -> Json<Value> {
+    let counters: Map<String, Value> =
+        app.feed_counters.list().into_iter().map(|(name, _, value)| (name.to_owned(), Value::from(value))).collect();
+    let upstream = (app.feed.0)();
+    Json(json!({"feed": upstream, "counters": counters, "timestamp": app.context.clock.unix_seconds()}))
+}
+
+#[derive(Deserialize)]
+struct SymbolQuery {
+    symbol: Option<String>,
+    exchange: Option<String>,
+}
+
+async fn symbol_to_token(State(app): Shared, Query(query): Query<SymbolQuery>) -> Response {
+    let Some(symbol) = query.symbol.filter(|symbol| !symbol.is_empty()) else {
+        return error(StatusCode::BAD_REQUEST, "symbol: missing; for example ?symbol=RELIANCE&exchange=NSE");
+    };
+    let instruments = app.context.instruments.load();
+    let found = match &query.exchange {
+        Some(exchange) => instruments.resolve(&format!("{exchange}:{symbol}")),
+        None => instruments.resolve(&symbol),
+    };
+    match found {
+        Some(found) => answer(StatusCode::OK, describe(found)),
+        None => error(StatusCode::NOT_FOUND, format!("symbol: {symbol} is not in the instrument list")),
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenQuery {
+    token: Option<String>,
+}
+
+async fn token_to_symbol(State(app): Shared, Query(query): Query<TokenQuery>) -> Response {
+    let Some(Ok(token)) = query.token.as_deref().map(str::parse) else {
+        return error(StatusCode::BAD_REQUEST, "token: a number is needed; for example ?token=738561");
+    };
+    match app.context.instruments.load().by_token(token) {
+        Some(found) => answer(StatusCode::OK, describe(found)),
+        None => error(StatusCode::NOT_FOUND, format!("token: {token} is not in the instrument list")),
+    }
+}
+
+#[derive(Deserialize)]
+struct SearchQuery {
+    q: Option<String>,
+    exchange: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Most instruments one search returns.
+const SEARCH_LIMIT: usize = 1_000;
+
+async fn search(State(app): Shared, Query(query): Query<SearchQuery>) -> Json<Value> {
+    let instruments = app.context.instruments.load();
+    let limit = query.limit.unwrap_or(20).min(SEARCH_LIMIT);
+    let found = instruments.search(query.q.as_deref().unwrap_or_default(), query.exchange.as_deref(), limit);
+    let found: Vec<Value> = found.into_iter().map(describe).collect();
+    Json(json!({"instruments": found, "total": instruments.len()}))
+}
+
+async fn market_status(State(app): Shared) -> Json<Value> {
+    Json(market_hours::status(app.context.clock.unix_seconds() as i64))
+}
+
+async fn prometheus(State(app): Shared) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::text(&app)).into_response()
+}
+
+async fn latencies(State(app): Shared) -> Json<Value> {
+    Json(app.with_histograms(latency::report))
+}
+
+async fn latency_file(State(app): Shared, Path(file): Path<String>) -> Response {
+    let stop = Stop::ALL.into_iter().find(|stop| file.strip_suffix(".hgrm") == Some(stop.name()));
+    let Some(stop) = stop else {
+        let names: Vec<String> = Stop::ALL.iter().map(|stop| format!("{}.hgrm", stop.name())).collect();
+        return error(StatusCode::NOT_FOUND, format!("no such file; there are {}", names.join(", ")));
+    };
+    let text = app.with_histograms(|collector| latency::hgrm(collector.since_start().of(stop)));
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+/// An instrument in the field names of Kite's dump.
+fn describe(found: &Instrument) -> Value {
+    json!({
+        "instrument_token": found.token.0,
+        "exchange_token": found.exchange_token,
+        "tradingsymbol": &*found.symbol,
+        "name": &*found.name,
+        "exchange": &*found.exchange,
+        "segment": &*found.segment,
+        "instrument_type": &*found.instrument_type,
+        "expiry": &*found.expiry,
+        "strike": found.strike,
+        "tick_size": found.tick_size,
+        "lot_size": found.lot_size,
+        // The replies of the service replaced had these two names.
+        "token": found.token.0,
+        "symbol": &*found.symbol,
+    })
+}

@@ -1,0 +1,82 @@
+//! `GET /metrics`: Prometheus text.
+
+use super::app::App;
+use crate::stats::Stop;
+use std::fmt::Write;
+
+/// Upper bounds of the latency buckets, nanoseconds.
+const BUCKETS_NS: [u64; 14] = [
+    100,
+    1_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    50_000_000,
+    250_000_000,
+    1_000_000_000,
+];
+
+/// The whole page.
+pub fn text(app: &App) -> String {
+    let mut text = String::new();
+    for (name, help, value) in app.feed_counters.list() {
+        counter(&mut text, &format!("tickfan_feed_{name}_total"), help, value);
+    }
+    let mut writers: Vec<_> = app.writer_counters.iter().map(|counters| counters.list()).collect();
+    if let Some(mut sums) = writers.pop() {
+        for other in writers {
+            sums.iter_mut().zip(other).for_each(|(sum, other)| sum.2 += other.2);
+        }
+        for (name, help, value) in sums {
+            if matches!(name, "tabs" | "blocked_tabs") {
+                gauge(&mut text, &format!("tickfan_writer_{name}"), help, value as f64);
+            } else {
+                counter(&mut text, &format!("tickfan_writer_{name}_total"), help, value);
+            }
+        }
+    }
+    let sum = |pick: fn(&crate::duty::DutyCounters) -> u64| app.duty_counters.iter().map(|c| pick(c)).sum();
+    counter(&mut text, "tickfan_duty_cycles_total", "Cycles of the data plane.", sum(|c| c.cycles.get()));
+    counter(&mut text, "tickfan_duty_busy_cycles_total", "Cycles that had work.", sum(|c| c.busy_cycles.get()));
+    counter(&mut text, "tickfan_duty_sleeps_total", "Times a thread slept.", sum(|c| c.sleeps.get()));
+    let table = app.context.board.table().load();
+    gauge(&mut text, "tickfan_board_slots", "Instruments with a slot.", table.len() as f64);
+    let wanted = app.context.board.subscriber_counts();
+    gauge(&mut text, "tickfan_board_wanted_tokens", "Instruments somebody wants.", wanted.len() as f64);
+    gauge(&mut text, "tickfan_sessions", "Open connections.", app.context.registry.len() as f64);
+    gauge(&mut text, "tickfan_start_time_seconds", "When the program started.", app.started_at);
+    latencies(&mut text, app);
+    text
+}
+
+fn counter(text: &mut String, name: &str, help: &str, value: u64) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+}
+
+fn gauge(text: &mut String, name: &str, help: &str, value: f64) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+}
+
+fn latencies(text: &mut String, app: &App) {
+    let name = "tickfan_stop_seconds";
+    let _ = writeln!(text, "# HELP {name} Time at each stop of a tick.\n# TYPE {name} histogram");
+    app.with_histograms(|collector| {
+        for stop in Stop::ALL {
+            let histogram = collector.since_start().of(stop);
+            let label = stop.name();
+            for bound in BUCKETS_NS {
+                let below = histogram.count_between(0, bound);
+                let _ = writeln!(text, "{name}_bucket{{stop=\"{label}\",le=\"{}\"}} {below}", bound as f64 / 1e9);
+            }
+            let (count, sum) = (histogram.len(), histogram.mean() * histogram.len() as f64 / 1e9);
+            let _ = writeln!(text, "{name}_bucket{{stop=\"{label}\",le=\"+Inf\"}} {count}");
+            let _ = writeln!(text, "{name}_sum{{stop=\"{label}\"}} {sum}\n{name}_count{{stop=\"{label}\"}} {count}");
+        }
+    });
+}

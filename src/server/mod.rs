@@ -1,0 +1,8 @@
+//! The downstream edge: accepting connections, HTTP beside the sockets, what operators read.
+
+pub mod accept;
+pub mod app;
+pub mod http;
+pub mod latency;
+pub mod market_hours;
+pub mod metrics;

@@ -1,0 +1,13 @@
+//! One browser tab: what it wants, and stops 6 to 8 of its ticks.
+//!
+//! A connection has two halves that share a socket. The *reading* half ([`stream`]) is a task on the control side: it
+//! takes requests, changes the board, and sends what it has to say to the *writing* half ([`tab::Tab`]), which belongs
+//! to one [`writer::Writer`] and is the only one that ever writes to the socket.
+
+pub mod door;
+pub mod lane;
+pub mod registry;
+pub mod socket;
+pub mod stream;
+pub mod tab;
+pub mod writer;

@@ -1,0 +1,132 @@
+//! Who is connected: for operators. Control side only.
+
+use super::tab::TabStats;
+use crate::clock::Clock;
+use crate::fanout::slot::Inbox;
+use crate::market::InstrumentToken;
+use crate::wire::Format;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
+
+#[expect(clippy::disallowed_types, reason = "control side: never met by a writer or a publisher")]
+type ColdMutex<T> = std::sync::Mutex<T>;
+
+/// What a connection asked for, as operators see it.
+#[derive(Clone, Default, Debug, Serialize)]
+pub struct Filter {
+    /// Instrument tokens, as strings.
+    pub tokens: Vec<String>,
+    /// Timeframes as the client wrote them.
+    pub timeframes: Vec<String>,
+    /// Whether it gets every token.
+    pub all: bool,
+    /// Least milliseconds between two messages of one token.
+    pub throttle_ms: u32,
+    /// Whether messages are batched.
+    pub batch: bool,
+    /// How many make a batch.
+    pub batch_size: u32,
+    /// `json` or `msgpack`.
+    pub format: &'static str,
+    /// `ltp`, `quote` or `full`.
+    pub mode: &'static str,
+}
+
+impl Filter {
+    /// Takes over the tokens.
+    pub fn set_tokens(&mut self, tokens: impl IntoIterator<Item = InstrumentToken>) {
+        let mut tokens: Vec<u32> = tokens.into_iter().map(|token| token.0).collect();
+        tokens.sort_unstable();
+        self.tokens = tokens.iter().map(u32::to_string).collect();
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct SessionInfo {
+    /// Its own id.
+    pub id: String,
+    /// Whose it is; an anonymous user has a fresh UUID.
+    pub user: String,
+    /// Where it comes from.
+    pub peer: String,
+    /// Since when, Unix seconds.
+    pub connected_at: f64,
+    /// When anything came from it last, monotonic.
+    pub last_seen_ns: AtomicU64,
+    /// What it asked for.
+    pub filter: ColdMutex<Filter>,
+    /// What its writer counts.
+    pub stats: Arc<TabStats>,
+    /// Its ring, once it has subscribed.
+    pub inbox: OnceLock<Arc<Inbox>>,
+}
+
+impl SessionInfo {
+    /// Changes what operators see of the filter.
+    pub fn update_filter(&self, change: impl FnOnce(&mut Filter)) {
+        change(&mut self.filter.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn describe(&self, clock: &Clock) -> Value {
+        let now_ns = clock.now_ns();
+        let last_seen_ns = self.last_seen_ns.load(Ordering::Relaxed);
+        let blocked_ns = self.stats.blocked_since_ns.get();
+        json!({
+            "id": self.id,
+            "user": self.user,
+            "peer": self.peer,
+            "connected": true,
+            "connected_at": self.connected_at,
+            "last_heartbeat": clock.unix_ns(last_seen_ns) as f64 / 1e9,
+            "heartbeat_age": now_ns.saturating_sub(last_seen_ns) as f64 / 1e9,
+            "filter": *self.filter.lock().unwrap_or_else(PoisonError::into_inner),
+            "delivered": self.stats.delivered.get(),
+            "conflated": self.stats.conflated.get(),
+            "bytes_sent": self.stats.bytes.get(),
+            "queue_depth": self.inbox.get().map_or(0, |inbox| inbox.ring.depth()),
+            "unsent_bytes": self.stats.unsent.get(),
+            "blocked_seconds": if blocked_ns == 0 { 0.0 } else { now_ns.saturating_sub(blocked_ns) as f64 / 1e9 },
+        })
+    }
+}
+
+/// All connections, by id.
+#[derive(Debug, Default)]
+pub struct Registry(ColdMutex<BTreeMap<String, Arc<SessionInfo>>>);
+
+impl Registry {
+    /// Adds one.
+    pub fn insert(&self, session: Arc<SessionInfo>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session.id.clone(), session);
+    }
+
+    /// Removes one.
+    pub fn remove(&self, id: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them, for `GET /ws/connections`.
+    pub fn describe(&self, clock: &Clock) -> Vec<Value> {
+        let sessions: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        sessions.iter().map(|session| session.describe(clock)).collect()
+    }
+}
+
+/// A filter of a connection that has not subscribed yet.
+pub fn empty_filter() -> Filter {
+    Filter { format: Format::Json.name(), mode: "quote", batch_size: 1, ..Filter::default() }
+}

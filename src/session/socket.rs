@@ -1,0 +1,78 @@
+//! The reading half of a socket, for tungstenite.
+//!
+//! One writer per socket, and tungstenite is not it: what it wants to write by itself (pongs, the answer to a close) is
+//! collected here and handed to the tab's writer as finished frames. If both wrote, one's frame could cut the other's.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+/// See the module. Registered for reading with the control side's reactor; the writer uses the same socket directly.
+#[derive(Debug)]
+pub struct ReadHalf {
+    socket: AsyncFd<Arc<TcpStream>>,
+    /// Frames tungstenite wants sent. At most a pong and a close: see [`ReadHalf::write`].
+    collected: Vec<u8>,
+}
+
+/// Most bytes collected: pongs of 125 bytes and their heads, and a close.
+const COLLECTED: usize = 1_024;
+
+impl ReadHalf {
+    /// Registers a non-blocking socket. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn new(socket: Arc<TcpStream>) -> io::Result<Self> {
+        // Its replacement is an unsafe function that asks for one thing: the descriptor stays the same and open as long as
+        // the registration lives. An `Arc<TcpStream>` that the registration owns cannot do otherwise.
+        #[expect(deprecated, reason = "sound for a socket that owns its descriptor, and needs no unsafe")]
+        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        Ok(Self { socket, collected: Vec::new() })
+    }
+
+    /// Takes the frames that tungstenite wanted sent.
+    pub fn take_collected(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.collected)
+    }
+}
+
+impl AsyncRead for ReadHalf {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
+            match ready.try_io(|socket| (&**socket.get_ref()).read(buffer.initialize_unfilled())) {
+                Ok(Ok(read)) => {
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+impl AsyncWrite for ReadHalf {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // A client that pings without reading the pongs would fill memory: beyond the limit its pongs are dropped, which
+        // RFC 6455 allows for all but the newest.
+        if self.collected.len() + bytes.len() <= COLLECTED {
+            self.collected.extend_from_slice(bytes);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

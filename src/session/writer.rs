@@ -1,0 +1,274 @@
+//! The thread-owned side of all tabs of one thread: carries out commands, serves the tabs that have something, watches
+//! the sockets that are full, keeps the timers.
+
+use super::door::{Command, Door};
+use super::tab::{Flushed, OwnEncodings, Tab, Turn};
+use crate::clock::Clock;
+use crate::fanout::board::Board;
+use crate::stats::{Recorder, WriterCounters};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+/// A writer's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterSettings {
+    /// About how many bytes leave in one write.
+    pub budget: usize,
+    /// How long a batch may wait, nanoseconds.
+    pub batch_delay_ns: u64,
+    /// Time between two heartbeats of a tab, nanoseconds.
+    pub heartbeat_ns: u64,
+}
+
+/// See the module. **Thread**: the one that runs its duty cycle.
+pub struct Writer {
+    door: Arc<Door>,
+    board: Arc<Board>,
+    clock: Clock,
+    settings: WriterSettings,
+    registry: Registry,
+    counters: Arc<WriterCounters>,
+    tabs: Vec<Option<Box<Tab>>>,
+    /// Tabs that used up their budget and go on in the next turn.
+    unfinished: VecDeque<u32>,
+    timers: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Heartbeats go round: each step serves the tabs whose key leaves the same rest.
+    heartbeat_step: u64,
+    next_heartbeat_ns: u64,
+    out: Vec<u8>,
+    stamps: Vec<u64>,
+    own: OwnEncodings,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("tabs", &self.counters.tabs.get()).finish_non_exhaustive()
+    }
+}
+
+/// Most commands carried out in one turn, so that ticks get theirs.
+const COMMANDS_A_TURN: usize = 64;
+/// Into how many steps the time between two heartbeats is divided, so that they do not all leave at once.
+const HEARTBEAT_STEPS: u64 = 64;
+
+/// Lends a tab what it needs for a turn, from the fields it does not borrow.
+macro_rules! turn {
+    ($self:ident, $recorder:expr) => {
+        Turn {
+            clock: &$self.clock,
+            now_ns: $self.clock.now_ns(),
+            out: &mut $self.out,
+            stamps: &mut $self.stamps,
+            own: &mut $self.own,
+            counters: &$self.counters,
+            recorder: $recorder,
+            board: &$self.board,
+            budget: $self.settings.budget,
+            batch_delay_ns: $self.settings.batch_delay_ns,
+        }
+    };
+}
+
+impl Writer {
+    /// A writer behind `door` whose full sockets are watched by `registry`'s poll, under their tabs' keys as tokens.
+    pub fn new(
+        door: Arc<Door>,
+        board: Arc<Board>,
+        clock: Clock,
+        settings: WriterSettings,
+        registry: Registry,
+        counters: Arc<WriterCounters>,
+    ) -> Self {
+        Self {
+            door,
+            board,
+            clock,
+            settings,
+            registry,
+            counters,
+            tabs: Vec::new(),
+            unfinished: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            heartbeat_step: 0,
+            next_heartbeat_ns: 0,
+            out: Vec::with_capacity(settings.budget * 2),
+            stamps: Vec::new(),
+            own: OwnEncodings::default(),
+        }
+    }
+
+    /// The writer's door.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// One turn: commands, timers, and every tab that has something, once. Returns the amount of work done; 0 means idle.
+    pub fn turn(&mut self, recorder: &mut Recorder) -> usize {
+        let mut work = 0;
+        for _ in 0..COMMANDS_A_TURN {
+            let Some((key, command)) = self.door.command() else { break };
+            self.carry_out(key, command, recorder);
+            work += 1;
+        }
+        let now_ns = self.clock.now_ns();
+        while let Some(Reverse((due_ns, key))) = self.timers.peek().copied()
+            && due_ns <= now_ns
+        {
+            self.timers.pop();
+            if self.tab(key).is_some_and(|tab| tab.ring_timer(due_ns, now_ns)) {
+                self.serve(key, recorder);
+                work += 1;
+            }
+        }
+        // Only as many as stand in the lists now: what comes meanwhile has its turn after the feed's.
+        for _ in 0..self.unfinished.len() {
+            let Some(key) = self.unfinished.pop_front() else { break };
+            self.serve(key, recorder);
+            work += 1;
+        }
+        for _ in 0..self.door.port.waiting() {
+            let Some(key) = self.door.port.pop() else { break };
+            self.serve(key, recorder);
+            work += 1;
+        }
+        if now_ns >= self.next_heartbeat_ns {
+            self.heartbeats(now_ns, recorder);
+        }
+        work
+    }
+
+    /// When the next turn is due although nothing comes, monotonic.
+    pub fn due_ns(&self) -> u64 {
+        if !self.unfinished.is_empty() {
+            return 0;
+        }
+        let timer = self.timers.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
+        if self.counters.tabs.get() == 0 { timer } else { timer.min(self.next_heartbeat_ns) }
+    }
+
+    /// Whether sockets are full, and so the poll must be looked at.
+    pub fn watches(&self) -> bool {
+        self.counters.blocked_tabs.get() > 0
+    }
+
+    /// Whether a tab that reads has more waiting than one turn could send: a patient feed then waits.
+    pub fn is_congested(&self) -> bool {
+        !self.unfinished.is_empty() || self.watches()
+    }
+
+    /// A watched socket has room again.
+    pub fn writable(&mut self, key: u32, recorder: &mut Recorder) {
+        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
+        if !tab.watched {
+            return;
+        }
+        let mut turn = turn!(self, recorder);
+        let flushed = tab.resume(&mut turn);
+        // Edge-triggered: while it stays registered the next room is told.
+        if flushed != Flushed::Blocked {
+            self.unwatch(key);
+        }
+        self.after(key, flushed);
+    }
+
+    /// Stops watching a socket.
+    fn unwatch(&mut self, key: u32) {
+        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
+        if std::mem::take(&mut tab.watched) {
+            let _ = self.registry.deregister(&mut SourceFd(&tab.socket().as_raw_fd()));
+            self.counters.blocked_tabs.set(self.counters.blocked_tabs.get().saturating_sub(1));
+        }
+    }
+
+    fn tab(&mut self, key: u32) -> Option<&mut Tab> {
+        self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut)
+    }
+
+    fn carry_out(&mut self, key: u32, command: Command, recorder: &mut Recorder) {
+        if let Command::Open(tab) = command {
+            let place = key as usize;
+            if self.tabs.len() <= place {
+                self.tabs.resize_with(place + 1, || None);
+            }
+            self.tabs[place] = Some(tab);
+            self.counters.tabs.set(self.counters.tabs.get() + 1);
+            return;
+        }
+        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
+        let mut turn = turn!(self, recorder);
+        let flushed = match command {
+            Command::Change(change) => tab.change(*change, &mut turn),
+            Command::Send(frame) => tab.send(&frame, &mut turn),
+            Command::Close(frame) => return self.close(key, &frame),
+            Command::Open(_) => return,
+        };
+        self.after(key, flushed);
+    }
+
+    fn serve(&mut self, key: u32, recorder: &mut Recorder) {
+        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
+        let mut turn = turn!(self, recorder);
+        let flushed = tab.serve(&mut turn);
+        self.after(key, flushed);
+    }
+
+    /// What follows from the way a turn of a tab ended.
+    fn after(&mut self, key: u32, flushed: Flushed) {
+        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
+        match flushed {
+            Flushed::More => self.unfinished.push_back(key),
+            Flushed::Blocked if !tab.watched => {
+                let socket = tab.socket().as_raw_fd();
+                // Registering tells at once if there is room already, so no wake-up is lost between write and here.
+                match self.registry.register(&mut SourceFd(&socket), Token(key as usize), Interest::WRITABLE) {
+                    Ok(()) => {
+                        tab.watched = true;
+                        self.counters.blocked_tabs.set(self.counters.blocked_tabs.get() + 1);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a full socket cannot be watched: its tab ends");
+                        let _ = tab.socket().shutdown(std::net::Shutdown::Both);
+                    }
+                }
+            }
+            _ => {}
+        }
+        if let Some(due_ns) = tab.note_timer() {
+            self.timers.push(Reverse((due_ns, key)));
+        }
+    }
+
+    fn close(&mut self, key: u32, frame: &[u8]) {
+        self.unwatch(key);
+        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::take) else { return };
+        tab.close(frame);
+        self.counters.tabs.set(self.counters.tabs.get().saturating_sub(1));
+        self.counters.closed_tabs.add(1);
+        self.door.free(key);
+    }
+
+    fn heartbeats(&mut self, now_ns: u64, recorder: &mut Recorder) {
+        self.next_heartbeat_ns = now_ns + self.settings.heartbeat_ns / HEARTBEAT_STEPS;
+        self.heartbeat_step = (self.heartbeat_step + 1) % HEARTBEAT_STEPS;
+        let mut key = self.heartbeat_step as usize;
+        while key < self.tabs.len() {
+            if let Some(tab) = self.tabs[key].as_deref_mut() {
+                let mut turn = turn!(self, recorder);
+                let flushed = tab.heartbeat(&mut turn);
+                self.after(key as u32, flushed);
+            }
+            key += HEARTBEAT_STEPS as usize;
+        }
+    }
+
+    /// Ends every tab with `frame`: the program stops. **Thread**: the writer's, as its last act.
+    pub fn close_all(&mut self, frame: &[u8]) {
+        for key in 0..self.tabs.len() as u32 {
+            self.close(key, frame);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Counters and latency histograms by stop: one writer each, read by anyone.
+//!
+//! A counter is an atomic that its one thread loads and stores; a histogram is plain memory that its thread fills and
+//! hands over once a second in exchange for an empty one. Neither locks, and neither needs a read-modify-write.
+
+use crossbeam::queue::ArrayQueue;
+use hdrhistogram::Histogram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A count with one writing thread.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds. **Thread**: the owner; two writers would lose counts.
+    #[inline]
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// Sets a gauge. **Thread**: the owner.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The count. Any thread.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Declares a struct of counters and how operators see them.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $help:literal])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub struct $name { $($(#[doc = $help])* pub $field: Counter,)* }
+
+        impl $name {
+            /// Name, help and value of each.
+            pub fn list(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($field), concat!($($help),*).trim_ascii(), self.$field.get()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// What the feed's thread counts: stops 1 to 5.
+    FeedCounters {
+        /// Binary messages from upstream.
+        messages,
+        /// Their bytes.
+        bytes,
+        /// Messages of one byte or none: signs of life.
+        heartbeats,
+        /// Messages with broken framing, dropped whole.
+        malformed_messages,
+        /// Packets of a length that the protocol does not know, skipped.
+        unknown_packets,
+        /// Packets for instruments that nobody has ever wanted, dropped.
+        unwanted_packets,
+        /// Ticks decoded and stored in their slot.
+        ticks,
+        /// Ticks stored whose instrument has no subscriber now.
+        unsubscribed_ticks,
+        /// Updates made, each with all encodings that its subscribers want.
+        updates,
+        /// Updates that had to be allocated because every pooled one was in use.
+        updates_allocated,
+        /// Encodings written.
+        encodings,
+        /// Offers that a ring took.
+        queued,
+        /// Offers that a ring refused: the tab gets the newest value later instead.
+        conflated,
+        /// Offers left out because nothing changed that the subscriber's mode shows.
+        unchanged,
+    }
+}
+
+counters! {
+    /// What a writer's thread counts: stops 6 to 8.
+    WriterCounters {
+        /// Tick messages handed to the operating system.
+        delivered,
+        /// Of these, first messages of a subscription.
+        snapshots,
+        /// Values that a tab never got because a newer one replaced them.
+        skipped,
+        /// Updates passed over because the tab already had a newer value.
+        outdated,
+        /// Updates passed over because the tab had unsubscribed meanwhile.
+        unsubscribed,
+        /// Values held back by a tab's throttle; the last one is sent when its time comes.
+        throttled,
+        /// Replies, heartbeats and notices.
+        messages,
+        /// Bytes handed to the operating system.
+        bytes,
+        /// Write calls.
+        writes,
+        /// Write calls that took less than offered: the tab's socket is full.
+        blocked_writes,
+        /// Messages encoded for one tab alone, off the shared path.
+        own_encodings,
+        /// Times the thread was woken by another.
+        wakeups,
+        /// Tabs open now.
+        tabs,
+        /// Of these, tabs whose socket is full now.
+        blocked_tabs,
+        /// Tabs that have ended.
+        closed_tabs,
+    }
+}
+
+/// The stops of a tick that take time, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// From the thread's wake-up to the message in hand.
+    Feed,
+    /// One packet decoded.
+    Packet,
+    /// The slot of its token found.
+    Board,
+    /// The tick stored as the slot's newest.
+    Slot,
+    /// All wanted encodings written.
+    Wire,
+    /// All subscribers' rings offered the update.
+    Ring,
+    /// From the message in hand until the tab's writer takes the update.
+    Writer,
+    /// One write call.
+    Socket,
+    /// From the message in hand until the operating system has the tab's frame.
+    Total,
+}
+
+impl Stop {
+    /// All, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Feed,
+        Self::Packet,
+        Self::Board,
+        Self::Slot,
+        Self::Wire,
+        Self::Ring,
+        Self::Writer,
+        Self::Socket,
+        Self::Total,
+    ];
+
+    /// The name in reports and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Feed => "feed",
+            Self::Packet => "packet",
+            Self::Board => "board",
+            Self::Slot => "slot",
+            Self::Wire => "wire",
+            Self::Ring => "ring",
+            Self::Writer => "writer",
+            Self::Socket => "socket",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// Longest latency told apart, 60 s; longer ones count as that.
+const HIGHEST_NS: u64 = 60_000_000_000;
+
+/// One histogram a stop, nanoseconds, two significant digits.
+#[derive(Clone, Debug)]
+pub struct StopHistograms(Vec<Histogram<u64>>);
+
+impl Default for StopHistograms {
+    fn default() -> Self {
+        // The bounds are constants in the library's range, so the fallback is never taken.
+        let histogram = || Histogram::new_with_bounds(1, HIGHEST_NS, 2).unwrap_or_else(|_| empty());
+        Self(Stop::ALL.iter().map(|_| histogram()).collect())
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    let mut histogram = Histogram::new(2).unwrap_or_else(|_| unreachable!("two digits are allowed"));
+    histogram.auto(true);
+    histogram
+}
+
+impl StopHistograms {
+    /// The histogram of one stop.
+    pub fn of(&self, stop: Stop) -> &Histogram<u64> {
+        &self.0[stop as usize]
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, other) in self.0.iter_mut().zip(&other.0) {
+            // Same bounds everywhere, so adding cannot fail.
+            let _ = mine.add(other);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.0.iter_mut().for_each(Histogram::clear);
+    }
+}
+
+/// How a recording thread and the collector exchange full histograms for empty ones.
+#[derive(Debug)]
+struct Exchange {
+    full: ArrayQueue<Box<StopHistograms>>,
+    empty: ArrayQueue<Box<StopHistograms>>,
+}
+
+/// Records latencies. **Thread**: its owner alone.
+#[derive(Debug)]
+pub struct Recorder {
+    active: Box<StopHistograms>,
+    exchange: Arc<Exchange>,
+    next_exchange_ns: u64,
+    recorded: bool,
+}
+
+/// How often full histograms are handed over.
+const EXCHANGE_NS: u64 = 1_000_000_000;
+
+impl Recorder {
+    /// Records one latency.
+    #[inline]
+    pub fn record(&mut self, stop: Stop, nanoseconds: u64) {
+        self.active.0[stop as usize].saturating_record(nanoseconds);
+        self.recorded = true;
+    }
+
+    /// Records the same latency several times.
+    #[inline]
+    pub fn record_many(&mut self, stop: Stop, nanoseconds: u64, times: u64) {
+        if times > 0 {
+            self.active.0[stop as usize].saturating_record_n(nanoseconds, times);
+            self.recorded = true;
+        }
+    }
+
+    /// Hands over what was recorded, once a second, if the collector has taken the last. No allocation, no wait.
+    #[inline]
+    pub fn exchange(&mut self, now_ns: u64) {
+        if now_ns < self.next_exchange_ns || !self.recorded {
+            return;
+        }
+        self.next_exchange_ns = now_ns + EXCHANGE_NS;
+        if let Some(empty) = self.exchange.empty.pop() {
+            let full = std::mem::replace(&mut self.active, empty);
+            // The collector took the previous one before it gave an empty one back, so there is room.
+            let _ = self.exchange.full.push(full);
+            self.recorded = false;
+        }
+    }
+
+    /// When [`exchange`](Self::exchange) has something to hand over; `None` when nothing was recorded.
+    pub fn due_ns(&self) -> Option<u64> {
+        self.recorded.then_some(self.next_exchange_ns)
+    }
+}
+
+/// Gathers what recorders hand over. Control side.
+#[derive(Debug, Default)]
+pub struct Collector {
+    exchanges: Vec<Arc<Exchange>>,
+    since_start: StopHistograms,
+    /// The current half minute and the one before: together the last 30 to 60 s.
+    halves: [StopHistograms; 2],
+    collected: u32,
+}
+
+impl Collector {
+    /// A recorder for one more thread.
+    pub fn recorder(&mut self) -> Recorder {
+        let exchange = Arc::new(Exchange { full: ArrayQueue::new(1), empty: ArrayQueue::new(1) });
+        let _ = exchange.empty.push(Box::default());
+        self.exchanges.push(Arc::clone(&exchange));
+        Recorder { active: Box::default(), exchange, next_exchange_ns: 0, recorded: false }
+    }
+
+    /// Takes what is there. To be called about once a second.
+    pub fn collect(&mut self) {
+        self.collected += 1;
+        if self.collected.is_multiple_of(30) {
+            self.halves.swap(0, 1);
+            self.halves[0].clear();
+        }
+        for exchange in &self.exchanges {
+            if let Some(mut full) = exchange.full.pop() {
+                self.since_start.add(&full);
+                self.halves[0].add(&full);
+                full.clear();
+                let _ = exchange.empty.push(full);
+            }
+        }
+    }
+
+    /// Everything since the start.
+    pub fn since_start(&self) -> &StopHistograms {
+        &self.since_start
+    }
+
+    /// The last 30 to 60 s.
+    pub fn recent(&self) -> StopHistograms {
+        let mut recent = self.halves[0].clone();
+        recent.add(&self.halves[1]);
+        recent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_reaches_the_collector_once() {
+        let mut collector = Collector::default();
+        let mut recorder = collector.recorder();
+        for round in 0..3 {
+            recorder.record(Stop::Total, 1_000 + round);
+            recorder.exchange(round * EXCHANGE_NS + 1);
+            collector.collect();
+        }
+        assert_eq!(collector.since_start().of(Stop::Total).len(), 3);
+        assert_eq!(collector.recent().of(Stop::Total).len(), 3);
+        assert_eq!(collector.since_start().of(Stop::Packet).len(), 0);
+    }
+
+    #[test]
+    fn nothing_is_lost_while_the_collector_is_late() {
+        let mut collector = Collector::default();
+        let mut recorder = collector.recorder();
+        for second in 1..10 {
+            recorder.record(Stop::Wire, 5);
+            recorder.exchange(second * EXCHANGE_NS);
+        }
+        collector.collect();
+        recorder.exchange(20 * EXCHANGE_NS);
+        collector.collect();
+        assert_eq!(collector.since_start().of(Stop::Wire).len(), 9);
+    }
+}

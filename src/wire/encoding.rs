@@ -1,0 +1,88 @@
+//! In which of few ways a tick can be written: format times mode. Each is produced once per update and shared by all
+//! who want it.
+
+use crate::market::Mode;
+
+/// How messages to a connection are written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum Format {
+    /// JSON in text frames.
+    #[default]
+    Json,
+    /// MessagePack in binary frames, the same maps.
+    Msgpack,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Msgpack];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Msgpack => "msgpack",
+        }
+    }
+
+    /// The format of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+/// A format and a mode, as one small number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Encoding {
+    /// JSON or MessagePack.
+    pub format: Format,
+    /// How much of the tick.
+    pub mode: Mode,
+}
+
+impl Encoding {
+    /// How many there are.
+    pub const COUNT: usize = Format::ALL.len() * Mode::ALL.len();
+
+    /// Its number, `0..COUNT`.
+    pub const fn index(self) -> usize {
+        self.format as usize * Mode::ALL.len() + self.mode as usize
+    }
+
+    /// All of them, in the order of their numbers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Format::ALL.into_iter().flat_map(|format| Mode::ALL.into_iter().map(move |mode| Self { format, mode }))
+    }
+}
+
+/// Which encodings somebody wants.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct EncodingSet(u8);
+
+impl EncodingSet {
+    /// Adds one.
+    pub const fn insert(&mut self, encoding: Encoding) {
+        self.0 |= 1 << encoding.index();
+    }
+
+    /// Whether it is wanted.
+    pub const fn contains(self, encoding: Encoding) -> bool {
+        self.0 & (1 << encoding.index()) != 0
+    }
+
+    /// Whether none is wanted.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_are_numbered_without_gaps() {
+        let numbers: Vec<usize> = Encoding::all().map(Encoding::index).collect();
+        assert_eq!(numbers, (0..Encoding::COUNT).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,150 @@
+//! The JSON notation: numbers are written from integers, so no float is printed on a tick's way.
+
+use super::notation::{Key, Notation};
+
+/// Appends JSON to a buffer.
+#[derive(Debug)]
+pub struct Json<'a>(pub &'a mut Vec<u8>);
+
+impl Json<'_> {
+    fn put(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// Writes `whole.fraction` with `decimals` decimals, trailing zeros left out but one: `2412.5`, `1573.0`.
+    fn fixed(&mut self, negative: bool, magnitude: u64, decimals: u32) {
+        if negative {
+            self.0.push(b'-');
+        }
+        let divisor = 10u64.pow(decimals);
+        self.unsigned(magnitude / divisor);
+        let mut fraction = magnitude % divisor;
+        let mut digits = [b'0'; 20];
+        let decimals = decimals as usize;
+        for digit in digits[..decimals].iter_mut().rev() {
+            *digit = b'0' + (fraction % 10) as u8;
+            fraction /= 10;
+        }
+        let used = digits[..decimals].iter().rposition(|digit| *digit != b'0').map_or(1, |last| last + 1);
+        self.0.push(b'.');
+        self.0.extend_from_slice(&digits[..used]);
+    }
+}
+
+impl Notation for Json<'_> {
+    fn map(&mut self, _: usize) {
+        self.0.push(b'{');
+    }
+
+    fn end_map(&mut self) {
+        self.0.push(b'}');
+    }
+
+    fn list(&mut self, _: usize) {
+        self.0.push(b'[');
+    }
+
+    fn end_list(&mut self) {
+        self.0.push(b']');
+    }
+
+    fn item(&mut self) {
+        if self.0.last() != Some(&b'[') {
+            self.0.push(b',');
+        }
+    }
+
+    fn key(&mut self, key: Key) {
+        let first = self.0.last() == Some(&b'{');
+        self.put(if first { &key.json[1..] } else { key.json });
+    }
+
+    fn dynamic_key(&mut self, name: &str) {
+        if self.0.last() != Some(&b'{') {
+            self.0.push(b',');
+        }
+        self.string(name);
+        self.0.push(b':');
+    }
+
+    fn plain(&mut self, text: &'static str) {
+        self.0.push(b'"');
+        self.put(text);
+        self.0.push(b'"');
+    }
+
+    fn string(&mut self, text: &str) {
+        self.0.push(b'"');
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => self.0.extend_from_slice(&[b'\\', byte]),
+                0x00..=0x1f => self.put(&format!("\\u{byte:04x}")),
+                _ => self.0.push(byte),
+            }
+        }
+        self.0.push(b'"');
+    }
+
+    fn token(&mut self, token: u32) {
+        self.0.push(b'"');
+        self.unsigned(u64::from(token));
+        self.0.push(b'"');
+    }
+
+    fn unsigned(&mut self, value: u64) {
+        self.put(itoa::Buffer::new().format(value));
+    }
+
+    fn negative(&mut self, value: i64) {
+        self.put(itoa::Buffer::new().format(value));
+    }
+
+    fn price(&mut self, raw: i32, decimals: u32) {
+        self.fixed(raw < 0, u64::from(raw.unsigned_abs()), decimals);
+    }
+
+    fn millionths(&mut self, millionths: i64) {
+        self.fixed(millionths < 0, millionths.unsigned_abs(), 6);
+    }
+
+    fn float(&mut self, value: f64) {
+        // serde_json prints the shortest form that reads back the same, and `null` for what JSON cannot say.
+        self.put(&serde_json::Value::from(value).to_string());
+    }
+
+    fn bool(&mut self, value: bool) {
+        self.put(if value { "true" } else { "false" });
+    }
+
+    fn null(&mut self) {
+        self.put("null");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Json<'_>)) -> String {
+        let mut out = Vec::new();
+        write(&mut Json(&mut out));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn prices_keep_every_decimal_and_drop_no_sign() {
+        assert_eq!(written(|json| json.price(157_370, 2)), "1573.7");
+        assert_eq!(written(|json| json.price(157_300, 2)), "1573.0");
+        assert_eq!(written(|json| json.price(-5, 2)), "-0.05");
+        assert_eq!(written(|json| json.price(1, 7)), "0.0000001");
+        assert_eq!(written(|json| json.price(i32::MIN, 4)), "-214748.3648");
+        assert_eq!(written(|json| json.millionths(-1)), "-0.000001");
+    }
+
+    #[test]
+    fn values_survive_the_way_through_serde() {
+        let value = serde_json::json!({"a": [1, -2, 2.5, null, true, {"b": "x\"\\\n\u{1}é"}], "c": {}});
+        let text = written(|json| json.value(&value));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
+}

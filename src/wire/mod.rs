@@ -1,0 +1,12 @@
+//! What is said to clients. Pure: values to bytes and back; no sockets, no clocks, no threads.
+
+pub mod close;
+pub mod encoding;
+pub mod frame;
+pub mod json;
+pub mod msgpack;
+pub mod notation;
+pub mod push;
+pub mod request;
+
+pub use encoding::{Encoding, Format};

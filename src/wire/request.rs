@@ -1,0 +1,291 @@
+//! What clients of `/ws/stream` say. A request that cannot be understood becomes a [`RequestError`] that names the
+//! field and what is allowed there; unknown fields are ignored.
+
+use super::encoding::Format;
+use crate::market::{InstrumentToken, Mode};
+use simd_json::prelude::{ValueAsArray, ValueAsObject, ValueAsScalar, ValueObjectAccess, Writable};
+use simd_json::{BorrowedValue, Buffers};
+use std::fmt;
+
+/// A message from a client.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Request {
+    /// Replaces the connection's tokens, timeframes and delivery settings.
+    Subscribe(Subscribe),
+    /// Takes away what it names; everything when it names nothing.
+    Unsubscribe(Selection),
+    /// Every token there is, or (false) back to the subscribed ones.
+    SetAll(bool),
+    /// Asks for a pong.
+    Ping,
+    /// Known, but not served by this gateway yet: the action's name.
+    Unavailable(&'static str),
+}
+
+/// Instruments and timeframes named in a request.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Selection {
+    /// Symbols as the client wrote them: `RELIANCE`, `NSE:RELIANCE`.
+    pub symbols: Vec<String>,
+    /// Instrument tokens.
+    pub tokens: Vec<InstrumentToken>,
+    /// Timeframes as the client wrote them.
+    pub timeframes: Vec<String>,
+}
+
+impl Selection {
+    /// Whether nothing is named.
+    pub fn is_empty(&self) -> bool {
+        self.symbols.is_empty() && self.tokens.is_empty() && self.timeframes.is_empty()
+    }
+}
+
+/// The fields of a subscription.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Subscribe {
+    /// What is wanted.
+    pub selection: Selection,
+    /// Least milliseconds between two messages of one token; 0 for none.
+    pub throttle_ms: u32,
+    /// Whether messages are collected into batches.
+    pub batch: bool,
+    /// How many messages fill a batch.
+    pub batch_size: u32,
+    /// How messages are written.
+    pub format: Format,
+    /// How much of each tick is sent.
+    pub mode: Mode,
+}
+
+/// Longest throttle: one hour.
+const MAX_THROTTLE_MS: u64 = 3_600_000;
+/// Largest batch.
+const MAX_BATCH: u64 = 1_000;
+/// What a client may ask for.
+const ACTIONS: &str = "subscribe, unsubscribe, set_all, ping, history, register_alert, remove_alert";
+
+/// Why a request was not understood.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The text is not JSON.
+    #[error("Invalid JSON")]
+    Json,
+    /// It is JSON, but not an object.
+    #[error("a request is a JSON object with an action ({ACTIONS})")]
+    NotAnObject,
+    /// No `action`, or one that is unknown.
+    #[error("action: {given} is not known; allowed are {ACTIONS}")]
+    Action {
+        /// What stood there.
+        given: String,
+    },
+    /// A field with a value that is not allowed.
+    #[error("{field}: {given} is not allowed; {allowed}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// What stood there, cut to a readable length.
+        given: String,
+        /// What may stand there.
+        allowed: &'static str,
+    },
+}
+
+impl RequestError {
+    /// The field at fault, where one is.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Json | Self::NotAnObject => None,
+            Self::Action { .. } => Some("action"),
+            Self::Field { field, .. } => Some(field),
+        }
+    }
+}
+
+/// Parses requests; keeps its working memory between them.
+#[derive(Default)]
+pub struct Parser {
+    copy: Vec<u8>,
+    buffers: Buffers,
+}
+
+impl fmt::Debug for Parser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parser").finish_non_exhaustive()
+    }
+}
+
+impl Parser {
+    /// Parses one message.
+    ///
+    /// # Errors
+    /// Says which field is wrong and what it may be.
+    pub fn parse(&mut self, text: &[u8]) -> Result<Request, RequestError> {
+        self.copy.clear();
+        self.copy.extend_from_slice(text);
+        let value = simd_json::to_borrowed_value_with_buffers(&mut self.copy, &mut self.buffers)
+            .map_err(|_| RequestError::Json)?;
+        if value.as_object().is_none() {
+            return Err(RequestError::NotAnObject);
+        }
+        request(&value)
+    }
+}
+
+fn request(value: &BorrowedValue<'_>) -> Result<Request, RequestError> {
+    let Some(action) = value.get("action") else {
+        return Err(RequestError::Action { given: "a missing action".into() });
+    };
+    match action.as_str() {
+        Some("subscribe") => subscribe(value).map(Request::Subscribe),
+        Some("unsubscribe") => selection(value).map(Request::Unsubscribe),
+        Some("set_all") => boolean(value, "all", true).map(Request::SetAll),
+        Some("ping") => Ok(Request::Ping),
+        Some("history") => Ok(Request::Unavailable("history")),
+        Some("register_alert") => Ok(Request::Unavailable("register_alert")),
+        Some("remove_alert") => Ok(Request::Unavailable("remove_alert")),
+        _ => Err(RequestError::Action { given: excerpt(action) }),
+    }
+}
+
+fn subscribe(value: &BorrowedValue<'_>) -> Result<Subscribe, RequestError> {
+    let name = |field: &'static str, allowed: &'static str| match present(value, field) {
+        None => Ok(None),
+        Some(given) => given.as_str().map(Some).ok_or_else(|| wrong(field, given, allowed)),
+    };
+    const MODES: &str = "one of ltp, quote, full";
+    const FORMATS: &str = "one of json, msgpack";
+    let mode = match name("mode", MODES)? {
+        None => Mode::Quote,
+        Some(text) => Mode::parse(text).ok_or_else(|| wrong("mode", &value["mode"], MODES))?,
+    };
+    let format = match name("format", FORMATS)? {
+        None => Format::Json,
+        Some(text) => Format::parse(text).ok_or_else(|| wrong("format", &value["format"], FORMATS))?,
+    };
+    Ok(Subscribe {
+        selection: selection(value)?,
+        throttle_ms: number(value, "throttle_ms", 0, 0..=MAX_THROTTLE_MS, "milliseconds from 0 to 3600000")?,
+        batch: boolean(value, "batch", false)?,
+        batch_size: number(value, "batch_size", 1, 1..=MAX_BATCH, "a count from 1 to 1000")?,
+        format,
+        mode,
+    })
+}
+
+fn selection(value: &BorrowedValue<'_>) -> Result<Selection, RequestError> {
+    const TOKENS: &str = "a list of instrument tokens, as strings of digits or integers below 4294967296";
+    let mut tokens = Vec::new();
+    for item in items(value, "tokens", TOKENS)? {
+        let token = match (item.as_u64(), item.as_str()) {
+            (Some(number), _) => u32::try_from(number).ok(),
+            (None, Some(text)) => text.trim().parse().ok(),
+            (None, None) => None,
+        };
+        tokens.push(InstrumentToken(token.ok_or_else(|| wrong("tokens", item, TOKENS))?));
+    }
+    Ok(Selection {
+        symbols: strings(value, "symbols", "a list of strings such as RELIANCE or NSE:RELIANCE")?,
+        tokens,
+        timeframes: strings(value, "timeframes", "a list of strings such as 1min, 5min or 1d")?,
+    })
+}
+
+/// The field, unless it is missing or null, which means the same.
+fn present<'v>(value: &'v BorrowedValue<'_>, field: &str) -> Option<&'v BorrowedValue<'v>> {
+    value.get(field).filter(|value| !matches!(value, BorrowedValue::Static(simd_json::StaticNode::Null)))
+}
+
+fn items<'v>(
+    value: &'v BorrowedValue<'_>,
+    field: &'static str,
+    allowed: &'static str,
+) -> Result<&'v [BorrowedValue<'v>], RequestError> {
+    match present(value, field) {
+        None => Ok(&[]),
+        Some(given) => given.as_array().map(|items| &items[..]).ok_or_else(|| wrong(field, given, allowed)),
+    }
+}
+
+fn strings(value: &BorrowedValue<'_>, field: &'static str, allowed: &'static str) -> Result<Vec<String>, RequestError> {
+    items(value, field, allowed)?
+        .iter()
+        .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| wrong(field, item, allowed)))
+        .collect()
+}
+
+fn number(
+    value: &BorrowedValue<'_>,
+    field: &'static str,
+    default: u32,
+    range: std::ops::RangeInclusive<u64>,
+    allowed: &'static str,
+) -> Result<u32, RequestError> {
+    let Some(given) = present(value, field) else { return Ok(default) };
+    let in_range = given.as_u64().filter(|number| range.contains(number));
+    in_range.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| wrong(field, given, allowed))
+}
+
+fn boolean(value: &BorrowedValue<'_>, field: &'static str, default: bool) -> Result<bool, RequestError> {
+    let Some(given) = present(value, field) else { return Ok(default) };
+    given.as_bool().ok_or_else(|| wrong(field, given, "true or false"))
+}
+
+fn wrong(field: &'static str, given: &BorrowedValue<'_>, allowed: &'static str) -> RequestError {
+    RequestError::Field { field, given: excerpt(given), allowed }
+}
+
+/// What a client wrote, cut to 64 characters: an error reply is no mirror for megabytes.
+fn excerpt(value: &BorrowedValue<'_>) -> String {
+    let text = value.encode();
+    match text.char_indices().nth(64) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Request, RequestError> {
+        Parser::default().parse(text.as_bytes())
+    }
+
+    #[test]
+    fn a_subscription_takes_tokens_as_strings_or_integers_and_ignores_what_it_does_not_know() {
+        let text = r#"{"action":"subscribe","symbols":["RELIANCE"],"tokens":["738561",257033],"timeframes":["1d"],
+            "throttle_ms":250,"batch":true,"batch_size":10,"format":"msgpack","mode":"full","colour":"red"}"#;
+        let Ok(Request::Subscribe(subscribe)) = parse(text) else { panic!() };
+        assert_eq!(subscribe.selection.symbols, ["RELIANCE"]);
+        assert_eq!(subscribe.selection.tokens, [InstrumentToken(738_561), InstrumentToken(257_033)]);
+        assert_eq!((subscribe.throttle_ms, subscribe.batch, subscribe.batch_size), (250, true, 10));
+        assert_eq!((subscribe.format, subscribe.mode), (Format::Msgpack, Mode::Full));
+    }
+
+    #[test]
+    fn all_but_the_action_may_be_left_out() {
+        let Ok(Request::Subscribe(subscribe)) = parse(r#"{"action":"subscribe","mode":null}"#) else { panic!() };
+        assert_eq!((subscribe.mode, subscribe.format, subscribe.batch_size), (Mode::Quote, Format::Json, 1));
+        assert!(subscribe.selection.is_empty());
+        assert_eq!(parse(r#"{"action":"set_all"}"#), Ok(Request::SetAll(true)));
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_what_is_allowed() {
+        let field = |text: &str| parse(text).unwrap_err().field();
+        assert_eq!(parse("{nope"), Err(RequestError::Json));
+        assert_eq!(parse("[1]"), Err(RequestError::NotAnObject));
+        assert_eq!(field(r#"{"a":1}"#), Some("action"));
+        assert_eq!(field(r#"{"action":"buy"}"#), Some("action"));
+        assert_eq!(field(r#"{"action":"subscribe","tokens":["RELIANCE"]}"#), Some("tokens"));
+        assert_eq!(field(r#"{"action":"subscribe","tokens":[4294967296]}"#), Some("tokens"));
+        assert_eq!(field(r#"{"action":"subscribe","tokens":738561}"#), Some("tokens"));
+        assert_eq!(field(r#"{"action":"subscribe","mode":"depth"}"#), Some("mode"));
+        assert_eq!(field(r#"{"action":"subscribe","throttle_ms":-1}"#), Some("throttle_ms"));
+        assert_eq!(field(r#"{"action":"subscribe","batch_size":0}"#), Some("batch_size"));
+        assert_eq!(field(r#"{"action":"set_all","all":"yes"}"#), Some("all"));
+        let text = parse(r#"{"action":"subscribe","mode":"depth"}"#).unwrap_err().to_string();
+        assert_eq!(text, r#"mode: "depth" is not allowed; one of ltp, quote, full"#);
+    }
+}
