@@ -13,3 +13,4 @@ pub mod server;
 pub mod session;
 pub mod stats;
 pub mod wire;
+pub mod tape;
