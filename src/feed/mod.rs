@@ -5,6 +5,9 @@
 //! blocks; what has to wait (name look-ups, TLS, back-off) waits on the control side.
 
 use crate::market::InstrumentToken;
+pub mod tape;
+
+use crate::market::{InstrumentToken, Mode};
 
 pub use crate::market::Demand;
 
