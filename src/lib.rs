@@ -5,6 +5,7 @@ pub mod config;
 pub mod demand;
 pub mod duty;
 pub mod fanout;
+pub mod decode;
 pub mod feed;
 pub mod gateway;
 pub mod kite;
