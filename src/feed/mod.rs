@@ -5,6 +5,7 @@
 //! blocks; what has to wait (name look-ups, TLS, back-off) waits on the control side.
 
 use crate::market::InstrumentToken;
+pub mod market;
 pub mod tape;
 
 use crate::market::{InstrumentToken, Mode};

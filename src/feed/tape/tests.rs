@@ -51,12 +51,12 @@ fn the_first_subscriber_starts_it_and_messages_come_when_due() {
     assert_eq!(feed.due_ns(), Some(0));
     assert!(!progress.started());
     assert_eq!((prices(&mut feed, 100 * MS, 9), feed.due_ns()), (vec![1], Some(110 * MS)));
-    assert_eq!(prices(&mut feed, 110 * MS - 1, 9), []);
+    assert_eq!(prices(&mut feed, 110 * MS - 1, 9), [0i32; 0]);
     assert_eq!((prices(&mut feed, 110 * MS, 9), feed.due_ns()), (vec![2, 3, 4], Some(150 * MS)));
     assert_eq!((progress.records(), progress.total(), progress.finished()), (3, 4, false));
     assert_eq!((prices(&mut feed, 151 * MS, 9), feed.due_ns()), (vec![5], None));
     assert!(progress.started() && progress.finished() && !feed.patient());
-    assert_eq!(prices(&mut feed, 999 * MS, 9), []);
+    assert_eq!(prices(&mut feed, 999 * MS, 9), [0i32; 0]);
 }
 
 #[test]
