@@ -7,6 +7,7 @@
 use crate::market::InstrumentToken;
 pub mod market;
 pub mod tape;
+pub mod kite;
 
 use crate::market::{InstrumentToken, Mode};
 
