@@ -1,0 +1,5 @@
+//! What several tests need. Each test file takes what it uses, so the rest is not dead code.
+#![allow(dead_code)]
+
+pub mod kite_bench;
+pub mod kite_server;
