@@ -1,1 +1,8 @@
-fn main() {}
+//! The program: see the library's documentation.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    tickfan::cli::run()
+}

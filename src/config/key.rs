@@ -142,11 +142,12 @@ settings! {
         kite_api_key: Option<Secret> = "", Form("Kite's api_key"), fallback "KITE_API_KEY";
         /// Kite access token of the day. A command line is visible to other users; prefer a variable or a file.
         kite_access_token: Option<Secret> = "", Form("Kite's access_token"), fallback "KITE_ACCESS_TOKEN";
-        /// File with api_key and access_token (lines KEY=VALUE or TOML), read for what the two settings do not give.
+        /// File with api_key and access_token (TOML or lines KEY=VALUE), read again before each attempt to connect. Used
+        /// when the two settings above are not set.
         kite_credentials_file: Option<PathBuf> = "", Form("a path");
         /// Silence after which the upstream connection counts as dead. Kite sends a heartbeat every second.
         kite_watchdog_ms: u64 = "5000", Range(1_000, 60_000), unit "ms";
-        /// Most tokens on one upstream connection; more are spread over further connections.
+        /// Most tokens on the upstream connection; Kite refuses more than 3,000. Further ones wait until others leave.
         kite_max_tokens: usize = "3000", Range(1, 3_000), unit "tokens";
     }
     "Embedded market" {
@@ -206,8 +207,6 @@ settings! {
         heartbeat_s: u64 = "30", Range(1, 3_600), unit "s";
     }
     "Observation" {
-        /// Directory where latency histograms are written on demand.
-        hgrm_dir: Option<PathBuf> = "", Form("a path");
         /// What is logged: a level, or a filter such as info,tickfan::feed=debug.
         log: LogFilter = "info", Form("a tracing filter, such as info or warn,tickfan::feed=debug");
         /// Shape of a log line.

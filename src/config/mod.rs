@@ -8,7 +8,6 @@
 //! The table in [`key`] is the only place that knows the settings; the struct, the flags with their help, the names of
 //! the variables and the output of `tickfan check-config` all come from it.
 
-pub mod credentials;
 pub mod error;
 pub mod flag;
 pub mod key;
@@ -19,7 +18,6 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
-pub use credentials::{Credentials, CredentialsError};
 pub use error::{ConfigError, Origin};
 pub use flag::{args, flag_hint};
 pub use key::{Config, KEYS, Key};

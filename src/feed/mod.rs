@@ -4,12 +4,11 @@
 //! tape holds for the live feed. A feed is polled by the duty cycle that owns it (see [`crate::duty`]) and never
 //! blocks; what has to wait (name look-ups, TLS, back-off) waits on the control side.
 
-use crate::market::InstrumentToken;
+pub mod kite;
 pub mod market;
 pub mod tape;
-pub mod kite;
 
-use crate::market::{InstrumentToken, Mode};
+use crate::market::InstrumentToken;
 
 pub use crate::market::Demand;
 

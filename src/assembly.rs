@@ -1,0 +1,228 @@
+//! From settings to parts: which feed, which instruments, which threads. Everything here happens once, at the start,
+//! and may fail with a message that names the setting.
+
+use crate::clock::Clock;
+use crate::config::{self, Config, FeedChoice, TapeSpeed, TapeStart};
+use crate::demand::DemandSettings;
+use crate::duty;
+use crate::feed::kite::{self, Credentials, Source};
+use crate::feed::market::{self, MarketFeed, MarketOptions};
+use crate::feed::tape::{Speed, Start, TapeFeed, TapeOptions};
+use crate::gateway::{FeedSource, Settings, Threads};
+use crate::kite::instruments::{self, Instruments, Row};
+use crate::server::accept::AcceptSettings;
+use crate::server::app::FeedStatus;
+use crate::session::writer::WriterSettings;
+use serde_json::json;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Why the parts cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AssemblyError {
+    /// Half of the credentials.
+    #[error("setting {0}: missing, although the other half of Kite's credentials is set")]
+    HalfCredentials(&'static str),
+    /// No credentials at all.
+    #[error(
+        "feed = kite needs credentials: set kite_api_key and kite_access_token (KITE_API_KEY and KITE_ACCESS_TOKEN in \
+         the environment), or kite_credentials_file"
+    )]
+    NoCredentials,
+    /// The credentials file.
+    #[error("setting kite_credentials_file: {0}")]
+    Credentials(#[from] kite::CredentialsError),
+    /// The market.
+    #[error("settings market_rate, market_instruments: {0}")]
+    Market(#[from] market::MarketError),
+    /// The tape.
+    #[error("setting feed: {0}")]
+    Tape(#[from] crate::tape::TapeError),
+    /// The instruments.
+    #[error("setting instruments: {0}")]
+    Instruments(#[from] instruments::LoadError),
+}
+
+/// Cores from which on the data plane gets threads of its own, if they may keep them busy.
+const CORES_TO_SPLIT: usize = 4;
+/// Cores that pinned threads leave to the rest.
+const CORES_TO_SPARE: usize = 2;
+
+/// The gateway's settings.
+pub fn settings(config: &Config) -> Settings {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let idle = match config.idle {
+        config::Idle::Auto | config::Idle::Park => duty::Idle::Park,
+        config::Idle::Yield => duty::Idle::Yield,
+        config::Idle::Spin => duty::Idle::Spin,
+    };
+    // A hand-over to a thread that sleeps costs more than everything else done to a tick, so threads are split only
+    // where they do not sleep and where there are cores for it.
+    let split = match config.threads {
+        config::Threads::One => false,
+        config::Threads::Split => true,
+        config::Threads::Auto => idle != duty::Idle::Park && cores >= CORES_TO_SPLIT,
+    };
+    let writers = if config.writers > 0 { config.writers } else { (cores / 4).max(1) };
+    let threads = if split { Threads::Split(writers) } else { Threads::One };
+    let data_plane = if split { writers + 1 } else { 1 };
+    Settings {
+        listen: config.listen,
+        threads,
+        idle,
+        pin: match config.pin {
+            config::Pin::On => true,
+            config::Pin::Off => false,
+            config::Pin::Auto => cores >= data_plane + CORES_TO_SPARE,
+        },
+        max_connections: config.max_connections,
+        ring_capacity: config.ring_capacity,
+        max_tokens: config.max_tokens_per_connection,
+        max_message: config.max_message_bytes,
+        writer: WriterSettings {
+            budget: config.write_budget_bytes,
+            batch_delay_ns: config.batch_delay_ms * 1_000_000,
+            heartbeat_ns: config.heartbeat_s * 1_000_000_000,
+        },
+        demand: DemandSettings {
+            debounce: Duration::from_millis(config.demand_debounce_ms),
+            linger: Duration::from_millis(config.demand_linger_ms),
+        },
+        accept: AcceptSettings { send_buffer: (config.send_buffer_bytes > 0).then_some(config.send_buffer_bytes) },
+    }
+}
+
+/// The feed.
+///
+/// # Errors
+/// When the tape cannot be read, or credentials are missing.
+pub fn feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError> {
+    match &config.feed {
+        FeedChoice::Market => market_feed(config, clock),
+        FeedChoice::Tape(path) => {
+            let mut options = TapeOptions::new(path);
+            options.speed = match config.tape_speed {
+                TapeSpeed::Times(times) => Speed::Times(times),
+                TapeSpeed::Max => Speed::Max,
+            };
+            options.looped = config.tape_loop;
+            options.start = match config.tape_start {
+                TapeStart::FirstSubscriber => Start::OnFirstSubscriber,
+                TapeStart::AtOnce => Start::AtOnce,
+            };
+            let feed = TapeFeed::open(options)?;
+            let (progress, file) = (feed.progress(), path.display().to_string());
+            let status = FeedStatus(Arc::new(move || {
+                json!({"name": "tape", "file": file, "state": match (progress.started(), progress.finished()) {
+                    (false, _) => "waiting for the first subscriber",
+                    (true, false) => "playing",
+                    (true, true) => "finished",
+                }, "records": progress.records(), "total": progress.total(), "rounds": progress.rounds()})
+            }));
+            Ok(FeedSource { feed: Box::new(feed), status, control: None })
+        }
+        FeedChoice::Kite => kite_feed(config, clock),
+    }
+}
+
+fn market_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError> {
+    let mut options = MarketOptions::new(clock.unix_seconds() as u32);
+    options.rate = config.market_rate;
+    options.instruments = market_instruments(config);
+    options.seed = config.market_seed;
+    options.shape = match config.market_shape {
+        config::MarketShape::Steady => market::Shape::Steady,
+        config::MarketShape::Open => market::Shape::Open,
+    };
+    let feed = MarketFeed::new(options)?;
+    let (counters, rate) = (feed.counters(), config.market_rate);
+    let status = FeedStatus(Arc::new(move || {
+        json!({"name": "market", "state": "live", "rate": rate, "ticks": counters.ticks(),
+            "skipped": counters.skipped()})
+    }));
+    Ok(FeedSource { feed: Box::new(feed), status, control: None })
+}
+
+fn market_instruments(config: &Config) -> usize {
+    if config.market_instruments == 0 { market::built_in_count() } else { config.market_instruments }
+}
+
+fn kite_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError> {
+    let mut settings = kite::Settings::new(credentials(config)?);
+    settings.root = config.kite_root.to_string();
+    settings.max_tokens = config.kite_max_tokens;
+    settings.watchdog = Duration::from_millis(config.kite_watchdog_ms);
+    // The thread to wake exists only after the feed: the bell is hung up when it does.
+    let bell: Arc<OnceLock<Arc<dyn Fn() + Send + Sync>>> = Arc::default();
+    let wake = Arc::clone(&bell);
+    let now = clock.clone();
+    let (feed, connector) = kite::feed(
+        settings,
+        move || now.now_ns(),
+        move || {
+            if let Some(ring) = wake.get() {
+                ring();
+            }
+        },
+    );
+    let snapshot = connector.status();
+    let status = FeedStatus(Arc::new(move || {
+        let mut state = serde_json::to_value(snapshot.snapshot()).unwrap_or_default();
+        state["name"] = "kite".into();
+        state
+    }));
+    let control = Box::new(move |ring: Arc<dyn Fn() + Send + Sync>| {
+        let _ = bell.set(ring);
+        tokio::spawn(async move {
+            // Kept here so that the connector runs as long as the program.
+            let (_running, stop) = tokio::sync::watch::channel(false);
+            connector.connect_forever(stop).await;
+        });
+    });
+    Ok(FeedSource { feed: Box::new(feed), status, control: Some(control) })
+}
+
+/// Where Kite's credentials come from: the two settings, or the file.
+///
+/// # Errors
+/// When there are none, only half, or the file cannot be read now.
+pub fn credentials(config: &Config) -> Result<Source, AssemblyError> {
+    match (&config.kite_api_key, &config.kite_access_token, &config.kite_credentials_file) {
+        (Some(key), Some(token), _) => Ok(Source::Fixed(Credentials::new(key.reveal(), token.reveal()))),
+        (Some(_), None, _) => Err(AssemblyError::HalfCredentials("kite_access_token")),
+        (None, Some(_), _) => Err(AssemblyError::HalfCredentials("kite_api_key")),
+        (None, None, Some(path)) => {
+            let source = Source::File(path.clone());
+            source.read()?;
+            Ok(source)
+        }
+        (None, None, None) => Err(AssemblyError::NoCredentials),
+    }
+}
+
+/// The instruments: the dump that is configured, else what the embedded market knows. Blocks while it loads.
+///
+/// # Errors
+/// When the dump cannot be read.
+pub fn instruments(config: &Config) -> Result<Instruments, AssemblyError> {
+    if let Some(source) = &config.instruments {
+        return Ok(instruments::load(source.reveal())?);
+    }
+    let listings = market::listings(match config.feed {
+        FeedChoice::Market => market_instruments(config),
+        _ => market::built_in_count(),
+    });
+    Ok(Instruments::from_rows(listings.iter().map(|listing| Row {
+        token: listing.token.0,
+        exchange_token: listing.token.0 >> 8,
+        symbol: &listing.symbol,
+        name: listing.name,
+        exchange: listing.exchange,
+        segment: listing.segment,
+        instrument_type: listing.instrument_type,
+        expiry: listing.expiry.unwrap_or_default(),
+        strike: f64::from(listing.strike) / 100.0,
+        tick_size: f64::from(listing.tick_size) / 100.0,
+        lot_size: listing.lot_size,
+    })))
+}

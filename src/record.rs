@@ -1,0 +1,91 @@
+//! `tickfan record`: writes what a feed yields to a tape.
+
+use crate::clock::Clock;
+use crate::feed::Feed;
+use crate::market::{Demand, InstrumentToken, Mode};
+use crate::tape::{TapeError, TapeWriter};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Recorded {
+    /// Messages written.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Why recording ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The tape cannot be written.
+    #[error(transparent)]
+    Tape(#[from] TapeError),
+    /// The feed's sockets cannot be watched.
+    #[error("cannot wait for the feed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// How often the tape is flushed and progress is told.
+const FLUSH_NS: u64 = 1_000_000_000;
+/// Messages are written as they come; the feed is asked again after so many packets.
+const BUDGET: usize = 1_024;
+
+/// Records `feed` to `path` until `stop` is set or `length` is over. `tokens` are asked of it in full mode. `progress` is
+/// called about once a second. Heartbeats are left out. Blocks: has a thread to itself.
+///
+/// # Errors
+/// When the tape cannot be written.
+pub fn record(
+    feed: &mut dyn Feed,
+    poll: &mut mio::Poll,
+    clock: &Clock,
+    tokens: &[InstrumentToken],
+    path: &Path,
+    length: Option<Duration>,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(Recorded),
+) -> Result<Recorded, RecordError> {
+    let (mut tape, _) = TapeWriter::resume(path)?;
+    feed.register(poll.registry(), mio::Token(0))?;
+    let demand: Vec<_> = tokens.iter().map(|token| Demand { token: *token, mode: Some(Mode::Full) }).collect();
+    feed.demand(&demand);
+    let mut events = mio::Events::with_capacity(16);
+    let mut recorded = Recorded::default();
+    let mut failed = None;
+    let start_ns = clock.now_ns();
+    let mut flush_ns = start_ns + FLUSH_NS;
+    while !stop.load(Ordering::Relaxed) {
+        let now_ns = clock.now_ns();
+        if length.is_some_and(|length| now_ns - start_ns >= length.as_nanos() as u64) {
+            break;
+        }
+        let messages = feed.poll(now_ns, BUDGET, &mut |message| {
+            if message.len() > 1 && failed.is_none() {
+                failed = tape.append(clock.unix_ns(now_ns), message).err();
+                recorded.messages += 1;
+                recorded.bytes += message.len() as u64;
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        if now_ns >= flush_ns {
+            flush_ns = now_ns + FLUSH_NS;
+            tape.flush()?;
+            progress(recorded);
+        }
+        if messages == 0 {
+            let due_ns = feed.due_ns().unwrap_or(u64::MAX).min(flush_ns);
+            let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
+            match poll.poll(&mut events, Some(wait.min(Duration::from_millis(200)))) {
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+        }
+    }
+    tape.flush()?;
+    Ok(recorded)
+}
