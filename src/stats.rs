@@ -106,8 +106,6 @@ counters! {
         blocked_writes,
         /// Messages encoded for one tab alone, off the shared path.
         own_encodings,
-        /// Times the thread was woken by another.
-        wakeups,
         /// Tabs open now.
         tabs,
         /// Of these, tabs whose socket is full now.
