@@ -98,7 +98,9 @@ fn serve(mut tcp: TcpStream, answer: impl FnOnce() -> Answer) -> Option<Call> {
         Answer::AcceptDeaf => (Vec::new(), true),
         Answer::Refuse(status, body) => {
             let length = body.len();
-            write!(tcp, "HTTP/1.1 {status} No\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").ok()?;
+            // In one segment, as servers send a short refusal.
+            let reply = format!("HTTP/1.1 {status} No\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            tcp.write_all((reply + &body).as_bytes()).ok()?;
             tcp.shutdown(Shutdown::Write).ok()?;
             return Some(Call { head, peer: None, _tcp: tcp });
         }

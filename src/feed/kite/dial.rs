@@ -137,7 +137,11 @@ fn handshake(url: Uri, tcp: TcpStream) -> Result<Socket, DialError> {
 fn failure(error: Error) -> DialError {
     match error {
         Error::Http(response) => {
-            let body = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
+            // Only what came along with the headers is here. A part is left out: it might end within a secret, which
+            // could then not be recognised.
+            let length = response.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
+            let body = response.body().as_ref().filter(|body| Some(body.len()) == length);
+            let body = body.map_or_else(String::new, |body| String::from_utf8_lossy(body).into_owned());
             DialError::Http { status: response.status().as_u16(), body }
         }
         Error::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
