@@ -1,4 +1,59 @@
-//! tickfan: one Kite market-data feed for thousands of browser tabs.
+//! tickfan brings one Kite market-data feed to thousands of browser tabs, each of which gets exactly what it subscribed
+//! to and nothing else.
+//!
+//! # The route of a tick
+//!
+//! Eight stops, named alike in code, metrics and histograms ([`stats::Stop`]):
+//!
+//! 1. **feed** ([`feed`]) yields one binary message and stamps it, once. The feed is Kite's socket, the embedded
+//!    [market](feed::market), or a recorded [tape](feed::tape): all go the same way from here.
+//! 2. **packet** ([`kite::packet`]) cuts it into packets and decodes each into a [`market::Tick`], a plain value whose
+//!    prices stay the integers of the wire.
+//! 3. **board** ([`fanout::board`]) finds the slot of the instrument token, in a table that is replaced whole.
+//! 4. **slot** ([`fanout::slot`]) keeps the tick as its newest value and loads its list of subscribers, once.
+//! 5. **wire** ([`wire::push`]) writes the message, once in each encoding that a subscriber wants.
+//! 6. **ring** ([`fanout::ring`]) of each subscriber is offered the update: queued, or, when it is full, conflated.
+//! 7. **writer** ([`session::writer`]) takes what waits for a tab: throttles it, batches it, puts it into one buffer.
+//! 8. **socket** ([`session::tab`]): one write. What the socket does not take waits until it says that it has room.
+//!
+//! The trade-off behind the ring: a tab that keeps up gets every tick; one that does not gets, of each token, the newest
+//! value at the moment its socket can take it, and is told how many it missed. It never delays another, and the last
+//! value always arrives.
+//!
+//! # Threads
+//!
+//! The *data plane* is a [duty cycle](duty): poll the feed, give the writer its turn, sleep when neither had work. A
+//! wake-up of a sleeping thread costs as much as ten sends (33 to 70 us where this was written), so by default feed and
+//! writer are parts of **one** thread, and a tick is never handed over. With cores to burn they run on threads of their
+//! own that spin or yield (`threads = split`). The parts are the same, and each is owned by one thread.
+//!
+//! The *control side* is a small tokio runtime: accepting, HTTP, handshakes, the clients' requests, connecting to Kite,
+//! all that waits. It reaches the data plane through bounded queues only ([`session::door`], [`duty::FeedDoor`]), and the
+//! data plane reaches it through atomics and bounded channels. Between stops 2 and 8 there is no lock, no log line, no
+//! await, and, when warm, no allocation.
+//!
+//! A socket is read by the control side (tungstenite) and written by its writer alone.
+//!
+//! # Who may know whom
+//!
+//! Each line knows only what stands below it, which `tests/layers.rs` checks.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`cli`] | the commands |
+//! | [`assembly`] | settings to parts; with `cli` the only one that sees [`config`] |
+//! | [`gateway`] | builds, wires, starts and stops the parts |
+//! | [`duty`], [`server`], [`record`] | the data plane's loop; HTTP and upgrades; a feed onto a tape |
+//! | [`session`] | one browser tab: its reading and its writing half |
+//! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |
+//! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
+//! | [`wire`], [`kite`], [`tape`], [`decode`] | messages to clients, Kite's bytes, recorded files: values and bytes |
+//! | [`market`] | what a market is: values and arithmetic |
+//!
+//! [`clock`] and [`stats`] serve all but `market`. Data flows down through slots; demand flows up from the board as
+//! events, so sessions drive Kite without knowing that it exists.
+//!
+//! To read on: [`fanout::slot`], then [`fanout::publisher`] and [`session::tab`].
 
 pub mod assembly;
 pub mod cli;

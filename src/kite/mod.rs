@@ -1,5 +1,5 @@
-//! Kite's side of the program: the bytes of its ticker protocol and its list of instruments. Pure: no sockets here
-//! (those are in [`crate::feed::kite`]), no threads, no clocks.
+//! Kite's side of the program: the bytes of its ticker protocol and its list of instruments. Its socket is in
+//! [`crate::feed::kite`]; the only thing here that waits is [`instruments::load`], which fetches the list.
 
 pub mod instruments;
 pub mod packet;
