@@ -52,6 +52,7 @@ fn slow_tabs_are_told_apart_and_end_with_the_latest_values() {
     assert_eq!((code, &report["slow"]["tabs"]), (0, &Value::from(4)), "{report}");
     assert_eq!(report["slow"]["outdated"], 0, "{report}");
     assert!(report["resumed"]["ticks"].as_u64() > Some(0), "{report}");
+    assert!(report["slow"]["conflated"].as_u64() > Some(0), "{report}");
 }
 
 fn tempfile() -> String {

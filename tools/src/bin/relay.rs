@@ -26,6 +26,9 @@ enum Fault {
     Twice,
 }
 
+/// The kernel's send buffer of a tab, bytes.
+const SEND_BUFFER: usize = 64 << 10;
+
 /// How many ticks pass between two faults.
 const FAULT_EVERY: u64 = 97;
 
@@ -100,6 +103,8 @@ fn accept(listener: &TcpListener, arrivals: &Sender<Arrival>) {
 
 /// Upgrades a tab and answers its subscription.
 fn welcome(stream: &mut TcpStream) -> io::Result<(Mode, Vec<u32>)> {
+    // The system's would take megabytes of a tab that does not read before this side feels it.
+    socket2::SockRef::from(&*stream).set_send_buffer_size(SEND_BUFFER)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let (head, mut bytes) = read_head(stream)?;
