@@ -61,18 +61,25 @@ async fn auth_is_off() -> Response {
     error(StatusCode::NOT_FOUND, "authentication is not configured: every connection is an anonymous user")
 }
 
-/// The page, with a policy that lets it load nothing but itself.
+/// The page, with a policy that lets it load nothing but itself: its script and its style carry a nonce of this answer.
 async fn page() -> Response {
     const PAGE: &str = include_str!("page.html");
-    const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-        connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let nonce = uuid::Uuid::new_v4().simple();
+    let page = PAGE
+        .replacen("<script>", &format!("<script nonce=\"{nonce}\">"), 1)
+        .replacen("<style>", &format!("<style nonce=\"{nonce}\">"), 1);
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, PAGE).into_response()
+    (headers, page).into_response()
 }
 
 /// Turns a connection into a WebSocket and hands its socket over to a session.
@@ -213,8 +220,11 @@ const SEARCH_LIMIT: usize = 1_000;
 async fn search(State(app): Shared, Query(query): Query<SearchQuery>) -> Json<Value> {
     let instruments = app.context.instruments.load();
     let limit = query.limit.unwrap_or(20).min(SEARCH_LIMIT);
-    let found = instruments.search(query.q.as_deref().unwrap_or_default(), query.exchange.as_deref(), limit);
-    let found: Vec<Value> = found.into_iter().map(describe).collect();
+    let found: Vec<Value> = match query.q.as_deref().map(str::trim).unwrap_or_default() {
+        // Nothing to search for: the first ones.
+        "" => instruments.iter().take(limit).map(describe).collect(),
+        text => instruments.search(text, query.exchange.as_deref(), limit).into_iter().map(describe).collect(),
+    };
     Json(json!({"instruments": found, "total": instruments.len()}))
 }
 

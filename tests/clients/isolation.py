@@ -76,7 +76,7 @@ class Fickle:
         while time.monotonic() < end:
             self.mine, self.allowed = set(), set()
             try:
-                socket = await websockets.connect(self.address, max_queue=None, compression=None, ping_interval=None)
+                socket = await websockets.connect(self.address, max_queue=256, compression=None, ping_interval=None)
             except (OSError, websockets.WebSocketException) as error:
                 raise Failure(f"no connection in the storm: {error}") from None
             self.counts.clients += 1
@@ -163,7 +163,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="where the gateway serves, http://HOST:PORT")
     parser.add_argument("--seconds", type=float, default=10, help="length of the steady part (default 10)")
-    parser.add_argument("--clients", type=int, default=200, help="clients of the storm, 0 for none (default 200)")
+    parser.add_argument("--clients", type=int, default=40, help="clients of the storm, 0 for none (default 40; one Python process reads about 40,000 ticks/s)")
     parser.add_argument("--storm-seconds", type=float, default=10, help="length of the storm (default 10)")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="repeats a storm's choices")
     run(main(parser.parse_args()))
