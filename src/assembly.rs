@@ -88,7 +88,10 @@ pub fn settings(config: &Config) -> Settings {
             debounce: Duration::from_millis(config.demand_debounce_ms),
             linger: Duration::from_millis(config.demand_linger_ms),
         },
-        accept: AcceptSettings { send_buffer: (config.send_buffer_bytes > 0).then_some(config.send_buffer_bytes) },
+        accept: AcceptSettings {
+            send_buffer: (config.send_buffer_bytes > 0).then_some(config.send_buffer_bytes),
+            unsent: u32::try_from(config.unsent_bytes).ok().filter(|bytes| *bytes > 0),
+        },
     }
 }
 

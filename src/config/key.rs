@@ -193,6 +193,9 @@ settings! {
         write_budget_bytes: usize = "16384", Range(1_024, 1_048_576), unit "bytes";
         /// Size of a socket's send buffer (SO_SNDBUF); 0 leaves it to the kernel.
         send_buffer_bytes: usize = "0", ZeroOr(4_096, 16_777_216), unit "bytes";
+        /// Bytes of a connection that may wait unsent in the kernel (TCP_NOTSENT_LOWAT); 0 for as many as fit. Few keep what a
+        /// slow tab gets fresh, since what waits there can no longer be replaced by a newer value.
+        unsent_bytes: usize = "16384", ZeroOr(4_096, 16_777_216), unit "bytes";
         /// Largest message a client may send.
         max_message_bytes: usize = "16384", Range(1_024, 1_048_576), unit "bytes";
     }

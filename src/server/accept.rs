@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub struct AcceptSettings {
     /// `SO_SNDBUF` of every connection, bytes; `None` leaves it to the kernel.
     pub send_buffer: Option<usize>,
+    /// `TCP_NOTSENT_LOWAT` of every connection, bytes; `None` leaves it to the kernel.
+    pub unsent: Option<u32>,
 }
 
 /// A head must be complete within this time: half-sent ones would hold memory and descriptors for ever.
@@ -62,6 +64,9 @@ fn prepare(stream: &TcpStream, settings: AcceptSettings) -> std::io::Result<()> 
     stream.set_nodelay(true)?;
     if let Some(bytes) = settings.send_buffer {
         socket2::SockRef::from(stream).set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = settings.unsent {
+        socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes)?;
     }
     Ok(())
 }
