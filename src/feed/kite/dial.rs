@@ -18,7 +18,7 @@ use super::link::{Socket, Wire};
 use super::{Credentials, Waits};
 
 /// Bytes read from the socket at once.
-const READ_BUFFER: usize = 64 * 1024;
+const READ_BUFFER: usize = 16 * 1024;
 /// Largest message taken. The largest Kite can send, 3,000 instruments in full mode, has 558,002 bytes.
 const MAX_MESSAGE: usize = 4 << 20;
 
