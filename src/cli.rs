@@ -7,7 +7,7 @@ use crate::decode;
 use crate::duty::Duty;
 use crate::gateway::Gateway;
 use crate::market::InstrumentToken;
-use crate::record::{self, Recorded};
+use crate::record::{self, Recorded, Recording};
 use arc_swap::ArcSwap;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::fs::File;
@@ -237,7 +237,8 @@ fn record_feed(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             eprint!("\r{} messages, {} bytes ", so_far.messages, so_far.bytes);
         }
     };
-    let recorded = record::record(&mut *source.feed, &mut poll, &clock, &tokens, output, length, &stop, progress)?;
+    let recording = Recording { tokens: &tokens, path: output, length, stop: &stop };
+    let recorded = record::record(&mut *source.feed, &mut poll, &clock, recording, progress)?;
     if shown {
         eprintln!();
     }

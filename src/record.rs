@@ -28,13 +28,25 @@ pub enum RecordError {
     Io(#[from] std::io::Error),
 }
 
+/// What to record, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Recording<'a> {
+    /// Asked of the feed in full mode.
+    pub tokens: &'a [InstrumentToken],
+    /// The tape.
+    pub path: &'a Path,
+    /// For how long; until `stop` is set if `None`.
+    pub length: Option<Duration>,
+    /// Ends the recording.
+    pub stop: &'a AtomicBool,
+}
+
 /// How often the tape is flushed and progress is told.
 const FLUSH_NS: u64 = 1_000_000_000;
 /// Messages are written as they come; the feed is asked again after so many packets.
 const BUDGET: usize = 1_024;
 
-/// Records `feed` to `path` until `stop` is set or `length` is over. `tokens` are asked of it in full mode. `progress` is
-/// called about once a second. Heartbeats are left out. Blocks: has a thread to itself.
+/// Records `feed`. `progress` is called about once a second. Heartbeats are left out. Blocks: has a thread to itself.
 ///
 /// # Errors
 /// When the tape cannot be written.
@@ -42,12 +54,10 @@ pub fn record(
     feed: &mut dyn Feed,
     poll: &mut mio::Poll,
     clock: &Clock,
-    tokens: &[InstrumentToken],
-    path: &Path,
-    length: Option<Duration>,
-    stop: &AtomicBool,
+    recording: Recording<'_>,
     mut progress: impl FnMut(Recorded),
 ) -> Result<Recorded, RecordError> {
+    let Recording { tokens, path, length, stop } = recording;
     let (mut tape, _) = TapeWriter::resume(path)?;
     feed.register(poll.registry(), mio::Token(0))?;
     let demand: Vec<_> = tokens.iter().map(|token| Demand { token: *token, mode: Some(Mode::Full) }).collect();

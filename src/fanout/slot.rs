@@ -177,7 +177,7 @@ impl Slot {
         let seen = packet::visible_length(length, Mode::Quote);
         let whole_words = HEAD + seen / 8;
         // Quote ends in the middle of a word: its upper half belongs to it (big endian).
-        let half = seen % 8 != 0 && (self.latest.own_word(whole_words) ^ packet.0[whole_words]) >> 32 != 0;
+        let half = !seen.is_multiple_of(8) && (self.latest.own_word(whole_words) ^ packet.0[whole_words]) >> 32 != 0;
         if differs(HEAD + 1..whole_words) || half { Mode::Quote } else { Mode::Full }
     }
 
