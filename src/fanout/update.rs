@@ -73,31 +73,65 @@ impl Update {
 pub struct UpdatePool {
     /// Oldest first; most likely free again at the front.
     updates: VecDeque<Arc<Update>>,
+    /// Those that were still held when it was their turn. Apart, so that what a slow tab holds for long does not stand
+    /// in the way of what is free.
+    held: VecDeque<Arc<Update>>,
 }
 
 /// Most updates kept: beyond it one that is still held is left to its holders.
 const KEPT: usize = 16_384;
-/// How many are tried before a new one is made.
-const TRIES: usize = 4;
 
 impl UpdatePool {
     /// An update nobody else holds, and whether it had to be allocated.
     pub fn take(&mut self) -> (Arc<Update>, bool) {
-        for _ in 0..TRIES.min(self.updates.len()) {
-            if let Some(mut update) = self.updates.pop_front() {
-                if Arc::get_mut(&mut update).is_some() {
-                    return (update, false);
-                }
-                self.updates.push_back(update);
+        // One of each a time: a bound on the work, and enough to find again all that were let go.
+        for held in [true, false] {
+            let from = if held { &mut self.held } else { &mut self.updates };
+            let Some(mut update) = from.pop_front() else { continue };
+            if Arc::get_mut(&mut update).is_some() {
+                return (update, false);
             }
+            self.held.push_back(update);
         }
         (Arc::default(), true)
     }
 
     /// Remembers an update that was published.
     pub fn keep(&mut self, update: Arc<Update>) {
-        if self.updates.len() < KEPT {
+        if self.updates.len() + self.held.len() < KEPT {
             self.updates.push_back(update);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_for_long_costs_no_new_updates() {
+        let mut pool = UpdatePool::default();
+        let mut publish = |holders: &mut VecDeque<Arc<Update>>| {
+            let (update, allocated) = pool.take();
+            holders.push_back(Arc::clone(&update));
+            pool.keep(update);
+            allocated
+        };
+        let (mut slow, mut quick) = (VecDeque::new(), VecDeque::new());
+        for _ in 0..100 {
+            publish(&mut slow);
+        }
+        let mut allocated = 0;
+        for _ in 0..10_000 {
+            allocated += u32::from(publish(&mut quick));
+            if quick.len() > 10 {
+                quick.pop_front();
+            }
+        }
+        assert!(allocated <= 100 + 11, "{allocated}: each that is held must be replaced, but once");
+        slow.clear();
+        quick.clear();
+        let again = (0..200).filter(|_| !publish(&mut slow)).count();
+        assert_eq!(again, 200, "what was let go must be found again");
     }
 }
