@@ -1,4 +1,5 @@
 //! A Kite feed with both halves running against a [`KiteServer`], turned by the test.
+#![expect(clippy::disallowed_types, reason = "a test's own record, met by no hot path that is measured")]
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};

@@ -1,6 +1,7 @@
 //! A stand-in for Kite's ticker server: real sockets on a port of the system's choice, with the test in command.
 //!
 //! The handshake is written by hand, so that a test decides what shares a segment with the 101.
+#![expect(clippy::disallowed_types, reason = "a test's own record, met by no hot path that is measured")]
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
