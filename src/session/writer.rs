@@ -83,6 +83,7 @@ impl Writer {
         registry: Registry,
         counters: Arc<WriterCounters>,
     ) -> Self {
+        let next_heartbeat_ns = clock.now_ns() + settings.heartbeat_ns / HEARTBEAT_STEPS;
         Self {
             door,
             board,
@@ -94,7 +95,7 @@ impl Writer {
             unfinished: VecDeque::new(),
             timers: BinaryHeap::new(),
             heartbeat_step: 0,
-            next_heartbeat_ns: 0,
+            next_heartbeat_ns,
             out: Vec::with_capacity(settings.budget * 2),
             stamps: Vec::new(),
             own: OwnEncodings::default(),

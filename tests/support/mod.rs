@@ -2,5 +2,34 @@
 #![allow(dead_code)]
 #![expect(clippy::disallowed_types, reason = "a test server is no hot path")]
 
+pub mod client;
+pub mod gateway;
 pub mod kite_bench;
 pub mod kite_server;
+pub mod msgpack;
+pub mod script;
+pub mod ticks;
+
+use std::time::{Duration, Instant};
+
+/// After this long a test has waited in vain. Generous: it is only ever spent by a test that fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `done` gives something, for states that nobody announces.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(result) = done() {
+            return result;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// [`eventually`], for a condition.
+#[track_caller]
+pub fn eventually_true(what: &str, mut done: impl FnMut() -> bool) {
+    eventually(what, || done().then_some(()));
+}

@@ -1,0 +1,122 @@
+//! A whole gateway within the test's process, on a port of the system's choice.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tickfan::clock::Clock;
+use tickfan::demand::DemandSettings;
+use tickfan::duty::Idle;
+use tickfan::feed::market;
+use tickfan::gateway::{FeedSource, Gateway, Settings, Threads};
+use tickfan::kite::instruments::{Instruments, Row};
+use tickfan::server::accept::AcceptSettings;
+use tickfan::server::app::App;
+use tickfan::session::writer::WriterSettings;
+use tokio::runtime::Runtime;
+
+use super::client::Client;
+use super::eventually_true;
+
+/// Every way of running the data plane.
+pub const WAYS: [(Threads, Idle); 6] = [
+    (Threads::One, Idle::Park),
+    (Threads::One, Idle::Yield),
+    (Threads::One, Idle::Spin),
+    (Threads::Split(2), Idle::Park),
+    (Threads::Split(2), Idle::Yield),
+    (Threads::Split(1), Idle::Spin),
+];
+
+/// The program's defaults, but for one thread, no heartbeats that a test did not ask for, and demand told soon.
+pub fn settings() -> Settings {
+    Settings {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        threads: Threads::One,
+        idle: Idle::Park,
+        pin: false,
+        max_connections: 2_000,
+        ring_capacity: 256,
+        max_tokens: 9_000,
+        max_message: 65_536,
+        writer: WriterSettings { budget: 16_384, batch_delay_ns: 50_000_000, heartbeat_ns: 3_600_000_000_000 },
+        demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },
+        accept: AcceptSettings::default(),
+    }
+}
+
+/// A running gateway; stops when it is dropped.
+pub struct Running {
+    pub address: SocketAddr,
+    pub app: Arc<App>,
+    gateway: Option<Gateway>,
+    runtime: Option<Runtime>,
+}
+
+/// Starts a gateway whose instruments are those of the embedded market.
+pub fn start(settings: Settings, source: FeedSource) -> Running {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let instruments = Arc::new(ArcSwap::from_pointee(instruments()));
+    let gateway = runtime.block_on(Gateway::start(settings, source, instruments, Clock::system())).unwrap();
+    Running { address: gateway.address, app: Arc::clone(&gateway.app), gateway: Some(gateway), runtime: Some(runtime) }
+}
+
+fn instruments() -> Instruments {
+    let listings = market::built_in();
+    Instruments::from_rows(listings.iter().map(|listing| Row {
+        token: listing.token.0,
+        exchange_token: listing.token.0 >> 8,
+        symbol: &listing.symbol,
+        name: listing.name,
+        exchange: listing.exchange,
+        segment: listing.segment,
+        instrument_type: listing.instrument_type,
+        expiry: listing.expiry.unwrap_or_default(),
+        strike: f64::from(listing.strike) / 100.0,
+        tick_size: f64::from(listing.tick_size) / 100.0,
+        lot_size: listing.lot_size,
+    }))
+}
+
+impl Running {
+    /// A tab.
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// What operators see of all connections.
+    pub fn connections(&self) -> Vec<Value> {
+        self.app.context.registry.describe(&self.app.context.clock)
+    }
+
+    /// Waits until nothing is left of any connection: no session, no demand, no key.
+    #[track_caller]
+    pub fn until_empty(&self) {
+        let context = &self.app.context;
+        eventually_true("no session is left", || context.registry.is_empty());
+        eventually_true("nothing is wanted any more", || context.board.demand().is_empty());
+        eventually_true("all keys are free", || context.doors.iter().all(|door| door.tabs() == 0));
+    }
+
+    /// Stops it as the program does: tabs are told, threads joined.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.stop();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
