@@ -442,6 +442,27 @@ fn a_partial_batch_leaves_after_the_delay() {
 }
 
 #[test]
+fn nothing_of_a_removed_token_waits_in_a_batch() {
+    let (gateway, script) = scripted();
+    let mut tab = gateway.client();
+    tab.subscribe(&[INFY, TCS], json!({"batch": true, "batch_size": 100}));
+    script.push(&[full(INFY, 1), full(TCS, 1)]);
+    support::eventually_true("the ticks wait in the batch", || {
+        gateway.app.writer_counters[0].snapshots.get() == 2 && script.waiting() == 0
+    });
+    tab.say(&json!({"action": "unsubscribe", "tokens": [INFY]}));
+    tab.until("unsubscribed");
+    script.push(&[full(INFY, 2), full(TCS, 2)]);
+    let mut seen = Vec::new();
+    while seen.last() != Some(&json!(2)) {
+        for tick in tab.next()["messages"].as_array().unwrap() {
+            assert_eq!(tick["token"], "2953217", "a tick of a token that was given up");
+            seen.push(tick["volume_traded"].clone());
+        }
+    }
+}
+
+#[test]
 fn msgpack_says_the_same_in_binary() {
     let (gateway, script) = scripted();
     let (mut packed, mut text) = (gateway.client(), gateway.client());

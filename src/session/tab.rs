@@ -213,6 +213,8 @@ impl Tab {
 
     /// Takes over new settings and subscriptions, with the reply between what is removed and what is added.
     pub fn change(&mut self, change: Change, turn: &mut Turn<'_>) -> Flushed {
+        // A batch that waits may hold ticks of what is given up: they belong before the reply, not behind it.
+        self.flush_batch(turn);
         if change.clear {
             self.lanes.clear();
             self.owed.clear();
@@ -221,7 +223,6 @@ impl Tab {
             self.lanes.remove(&id);
         }
         if let Some(delivery) = change.delivery {
-            self.flush_batch(turn);
             self.delivery = delivery;
             self.lanes.values_mut().for_each(|lane| lane.due_ns = 0);
         }
@@ -243,6 +244,9 @@ impl Tab {
 
     /// Puts what is in `turn.out` behind what the socket has not taken yet.
     fn queue_out(&mut self, turn: &mut Turn<'_>) -> Flushed {
+        let messages = turn.stamps.len() as u64;
+        turn.counters.delivered.add(messages);
+        self.stats.delivered.add(messages);
         self.unsent.append(turn.out);
         turn.stamps.clear();
         self.stats.unsent.set((self.unsent.len() - self.unsent_at) as u64);
