@@ -110,7 +110,10 @@ impl Gateway {
         let demand_bell = Arc::new(Notify::new());
         let bell = Arc::clone(&demand_bell);
         let board = Arc::new(Board::new(move || bell.notify_one()));
-        board.reserve(&source.feed.universe());
+        let universe = source.feed.universe();
+        board.reserve(&universe);
+        // Such a feed sends on whether anybody listens or not, so its values never grow old.
+        let obeys = universe.is_empty();
 
         let mut built = DataPlane::build(&settings, &board, &clock, source.feed)?;
         let context = Arc::new(StreamContext {
@@ -143,7 +146,14 @@ impl Gateway {
         }
         let tasks = vec![
             tokio::spawn(accept::serve(listener, Arc::clone(&app), settings.accept)),
-            tokio::spawn(tell_demand(board, Arc::clone(&built.feed_door), demand_bell, settings.demand, clock.clone())),
+            tokio::spawn(tell_demand(
+                board,
+                Arc::clone(&built.feed_door),
+                demand_bell,
+                settings.demand,
+                obeys,
+                clock.clone(),
+            )),
             tokio::spawn(collect(Arc::clone(&app), clock)),
         ];
         Ok(Self { address, app, stop: built.stop, doors: built.doors, feed_door: built.feed_door, threads, tasks })
@@ -267,12 +277,13 @@ fn spawn(name: String, at: usize, pin: bool, duty: Duty) -> io::Result<std::thre
     })
 }
 
-/// Tells the feed what the subscribers want. See [`crate::demand`].
+/// Tells the feed, which `obeys` or sends everything anyway, what the subscribers want. See [`crate::demand`].
 async fn tell_demand(
     board: Arc<Board>,
     door: Arc<FeedDoor>,
     bell: Arc<Notify>,
     settings: DemandSettings,
+    obeys: bool,
     clock: Clock,
 ) {
     let linger_ns = settings.linger.as_nanos() as u64;
@@ -288,7 +299,9 @@ async fn tell_demand(
         let now_ns = clock.now_ns();
         let mut tell = ledger.note(&board.take_demand(), now_ns);
         tell.extend(ledger.settle(now_ns, linger_ns));
-        demand::cool(&board, &tell);
+        if obeys {
+            demand::cool(&board, &tell);
+        }
         send(&door, tell).await;
     }
 }

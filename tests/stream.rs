@@ -594,3 +594,20 @@ fn an_old_value_is_no_snapshot_once_upstream_has_ended() {
     let tick = tab.next();
     assert_eq!((&tick["snapshot"], &tick["volume_traded"]), (&json!(true), &json!(2)));
 }
+
+#[test]
+fn a_feed_that_sends_everything_anyway_keeps_its_values_warm() {
+    let script = Script::default();
+    let gateway = start(settings(), script.source(&[INFY]));
+    let mut tab = gateway.client();
+    tab.subscribe(&[INFY], json!({}));
+    script.until_wanted(&[(INFY, Mode::Quote)].into());
+    script.push(&[full(INFY, 1)]);
+    tab.next();
+    tab.ask(&json!({"action": "unsubscribe"}));
+    script.until_wanted(&[].into());
+    let reply = tab.subscribe(&[INFY], json!({}));
+    assert_eq!(reply["tokens"], json!(["408065"]));
+    let snapshot = tab.next_within(Duration::from_secs(2)).expect("the value is still kept up to date");
+    assert_eq!((&snapshot["snapshot"], &snapshot["volume_traded"]), (&json!(true), &json!(1)));
+}
