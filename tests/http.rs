@@ -382,6 +382,19 @@ fn who_breaks_the_protocol_is_told_so() {
 }
 
 #[test]
+fn a_ping_of_the_socket_is_answered_with_its_payload() {
+    let (gateway, _script) = scripted();
+    let mut tab = gateway.client();
+    for payload in ["", "are you there?", &"x".repeat(125)] {
+        tab.send(Message::Ping(payload.to_owned().into()));
+        assert_eq!(tab.next_message(), Message::Pong(payload.to_owned().into()));
+    }
+    // A pong nobody asked for changes nothing.
+    tab.send(Message::Pong("unasked".into()));
+    tab.expect_silence();
+}
+
+#[test]
 fn a_close_is_answered_with_its_code() {
     let (gateway, _script) = scripted();
     let mut raw = Raw::stream(gateway.address, &[]);

@@ -15,7 +15,7 @@ use crate::wire::close::Close;
 use crate::wire::request::{Parser, Request, RequestError, Selection, Subscribe};
 use crate::wire::{Encoding, Format, push};
 use arc_swap::ArcSwap;
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Value, json};
 use std::net::TcpStream;
@@ -147,6 +147,10 @@ impl Stream {
             self.wait_for_reader().await;
             let message = socket.next().await;
             self.info.last_seen_ns.store(self.context.clock.now_ns(), Ordering::Relaxed);
+            if let Some(Ok(Message::Ping(_))) = message {
+                // The library would write its pong with the next read that ends, that is with the client's next message.
+                let _ = socket.flush().await;
+            }
             let collected = socket.get_mut().take_collected();
             match message {
                 Some(Ok(Message::Text(text))) => self.request(text.as_bytes()).await,
