@@ -183,6 +183,32 @@ fn requests_without_end_are_answered_when_somebody_reads_the_answers() {
 }
 
 #[test]
+fn pings_of_the_socket_without_end_cost_little_too() {
+    let script = Script::default();
+    let gateway = start(small(Threads::One, Idle::Park), script.source(&[]));
+    let tab = Client::with_receive_buffer(gateway.address, BUFFER);
+    let mut writer = tab.tcp().try_clone().unwrap();
+    let pings = std::thread::spawn(move || {
+        let ping = client_frame(0x89, &[b'x'; 125]);
+        let mut sent = 0;
+        while sent < 20_000 && writer.write_all(&ping).is_ok() {
+            sent += 1;
+        }
+    });
+    blocked(&gateway);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(300) {
+        let unsent = blocked(&gateway)["unsent_bytes"].as_u64().unwrap();
+        assert!(unsent < 16_384 + 16_384, "{unsent} bytes of pongs are kept for one that does not read");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    tab.tcp().shutdown(Shutdown::Both).unwrap();
+    tab.vanish();
+    pings.join().unwrap();
+    gateway.until_empty();
+}
+
+#[test]
 fn a_client_that_sends_no_more_has_left() {
     let script = Script::default();
     let gateway = start(small(Threads::One, Idle::Park), script.source(&[]));

@@ -170,7 +170,7 @@ impl Stream {
     /// A client that asks without reading the answers is not heard further: its memory is bounded, and TCP tells it.
     async fn wait_for_reader(&self) {
         let stats = &self.info.stats;
-        while stats.replies.load(Ordering::Relaxed) > UNREAD_REPLIES && stats.unsent.get() > 0 {
+        while stats.replies.load(Ordering::Relaxed) > UNREAD_REPLIES {
             // The writer rings when everything has left. It may have done so just now: then the bell is remembered.
             stats.replied.notified().await;
         }
