@@ -14,7 +14,7 @@ use crate::stats::{Counter, Recorder};
 use crossbeam::queue::ArrayQueue;
 use mio::{Events, Poll, Token};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What a thread does when it has nothing to do.
@@ -39,6 +39,8 @@ const BUDGET: usize = 128;
 const PATIENCE_NS: u64 = 1_000_000_000;
 /// How often full sockets are looked at while the thread has no time to sleep.
 const WATCH_NS: u64 = 200_000;
+/// How often a feed that waits looks at writers of other threads, which do not wake it.
+const LOOK_AGAIN_NS: u64 = 500_000;
 /// Longest sleep: for what is due once a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -86,6 +88,48 @@ impl FeedDoor {
             Bell::Own(waker) => drop(waker.wake()),
             Bell::Shared(door) => door.ring(),
         }
+    }
+}
+
+/// Whether every writer is through with what was published, so that a patient feed may go on.
+///
+/// A flag would not do: a writer on another thread that has not begun with a batch yet looks like one that is done.
+#[derive(Debug)]
+pub struct Congestion {
+    /// Batches published.
+    published: AtomicU64,
+    /// One a writer: the last batch after which it had nothing left to send.
+    through: Vec<AtomicU64>,
+}
+
+impl Congestion {
+    /// For so many writers.
+    pub fn new(writers: usize) -> Self {
+        Self { published: AtomicU64::new(0), through: (0..writers).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// A batch is in the rings. **Thread**: the feed's.
+    fn publish(&self) {
+        // Release: who sees the number finds the batch.
+        self.published.store(self.published.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// The batch that a turn which begins now will find.
+    fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// The writer at `place` has sent everything up to a batch. **Thread**: that writer's.
+    fn pass(&self, place: usize, batch: u64) {
+        if let Some(through) = self.through.get(place) {
+            through.store(batch, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a writer is behind. **Thread**: the feed's.
+    fn is_congested(&self) -> bool {
+        let published = self.published.load(Ordering::Relaxed);
+        self.through.iter().any(|through| through.load(Ordering::Relaxed) < published)
     }
 }
 
@@ -140,9 +184,8 @@ pub struct Duty {
     clock: Clock,
     recorder: Recorder,
     counters: Arc<DutyCounters>,
-    /// Set by writers of other threads that are congested, read by a patient feed; in one-thread mode unused.
-    congestion: Arc<Vec<AtomicBool>>,
-    /// This thread's place in `congestion`.
+    congestion: Arc<Congestion>,
+    /// The writer's place in `congestion`.
     place: usize,
     stop: Arc<AtomicBool>,
     /// When the thread last woke or finished a cycle: the begin of a message's way.
@@ -169,9 +212,9 @@ pub struct DutyFrame {
     pub recorder: Recorder,
     /// What it counts about itself.
     pub counters: Arc<DutyCounters>,
-    /// One flag a thread: its writer is congested.
-    pub congestion: Arc<Vec<AtomicBool>>,
-    /// This thread's place in it.
+    /// How far the writers are.
+    pub congestion: Arc<Congestion>,
+    /// The writer's place in it.
     pub place: usize,
     /// Set when it must end.
     pub stop: Arc<AtomicBool>,
@@ -217,7 +260,7 @@ impl Duty {
     /// One cycle; true when there was work.
     pub fn cycle(&mut self) -> bool {
         let mut work = 0;
-        let congested = self.congestion.iter().any(|flag| flag.load(Ordering::Relaxed));
+        let congested = self.feed.is_some() && self.congestion.is_congested();
         if let Some(part) = &mut self.feed {
             while let Some(changes) = part.door.demand.pop() {
                 part.feed.demand(&changes);
@@ -229,19 +272,21 @@ impl Duty {
                 let messages = part.feed.poll(now_ns, BUDGET, &mut |message| publisher.message(message, woken_ns));
                 work += messages;
                 if messages > 0 {
+                    self.congestion.publish();
                     part.writers.iter().for_each(|door| door.wake());
                 }
             }
             part.publisher.exchange(now_ns);
         }
+        let batch = self.congestion.published();
         if let Some(writer) = &mut self.writer {
             work += writer.turn(&mut self.recorder);
             if writer.watches() {
                 work += self.watch();
             }
         }
-        if let Some(writer) = &self.writer {
-            self.congestion[self.place].store(writer.is_congested(), Ordering::Relaxed);
+        if self.writer.as_ref().is_some_and(|writer| !writer.is_congested()) {
+            self.congestion.pass(self.place, batch);
         }
         let now_ns = self.clock.now_ns();
         self.recorder.exchange(now_ns);
@@ -287,9 +332,12 @@ impl Duty {
     fn sleep_time(&self) -> Duration {
         let now_ns = self.clock.now_ns();
         let feed = self.feed.as_ref().map_or(u64::MAX, |part| match part.waiting_since_ns {
-            // It waits for tabs, whose sockets wake the thread.
-            Some(since_ns) => since_ns + PATIENCE_NS,
-            None => part.feed.due_ns().unwrap_or(u64::MAX),
+            Some(since_ns) if now_ns < since_ns + PATIENCE_NS => match self.writer {
+                // It waits for tabs, whose sockets wake the thread.
+                Some(_) => since_ns + PATIENCE_NS,
+                None => now_ns + LOOK_AGAIN_NS,
+            },
+            _ => part.feed.due_ns().unwrap_or(u64::MAX),
         });
         let published = self.feed.as_ref().and_then(|part| part.publisher.due_ns()).unwrap_or(u64::MAX);
         let writer = self.writer.as_ref().map_or(u64::MAX, Writer::due_ns);

@@ -4,7 +4,7 @@
 
 use crate::clock::Clock;
 use crate::demand::{self, DemandSettings, Ledger};
-use crate::duty::{Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
+use crate::duty::{Congestion, Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
 use crate::fanout::board::Board;
 use crate::fanout::publisher::Publisher;
 use crate::feed::Feed;
@@ -193,7 +193,7 @@ impl DataPlane {
         };
         let mut collector = Collector::default();
         let stop = Arc::new(AtomicBool::new(false));
-        let congestion: Arc<Vec<_>> = Arc::new((0..=writers).map(|_| AtomicBool::new(false)).collect());
+        let congestion = Arc::new(Congestion::new(writers));
         let mut duty_counters = Vec::new();
         let mut writer_counters = Vec::new();
         let mut doors = Vec::new();
