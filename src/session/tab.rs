@@ -442,10 +442,14 @@ impl Tab {
                     self.snapshot(encoding, &value, update.received_unix_ns, turn);
                 } else {
                     turn.counters.own_encodings.add(1);
-                    append_frame(turn.out, |out| {
-                        push::tick_frame(out, encoding, &value.tick, update.received_unix_ns, false)
-                    });
-                    turn.stamps.push(update.received_ns);
+                    let mut frame = Vec::new();
+                    let span = push::tick_frame(&mut frame, encoding, &value.tick, update.received_unix_ns, false);
+                    if self.delivery.batch_size > 0 {
+                        self.append_to_batch(&frame[span.body()], update.received_ns, turn);
+                    } else {
+                        turn.out.extend_from_slice(&frame[span.frame()]);
+                        turn.stamps.push(update.received_ns);
+                    }
                 }
             }
         }
