@@ -50,7 +50,6 @@ const BUDGET: usize = 1_024;
 ///
 /// # Errors
 /// When the tape cannot be written.
-#[expect(clippy::too_many_arguments, reason = "called once, with a name for each")]
 pub fn record(
     feed: &mut dyn Feed,
     poll: &mut mio::Poll,

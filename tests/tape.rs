@@ -19,7 +19,7 @@ use tickfan::feed::market::{MarketFeed, MarketOptions};
 use tickfan::feed::tape::{Speed, TapeFeed, TapeOptions, TapeProgress};
 use tickfan::gateway::{FeedSource, Settings, Threads};
 use tickfan::market::InstrumentToken;
-use tickfan::record::record;
+use tickfan::record::{Recording, record};
 use tickfan::server::app::FeedStatus;
 use tickfan::tape::{TapeReader, TapeWriter, scan};
 
@@ -183,7 +183,8 @@ fn what_is_recorded_is_replayed() {
     let mut poll = mio::Poll::new().unwrap();
     let stop = AtomicBool::new(false);
     let length = Some(Duration::from_millis(400));
-    let recorded = record(&mut feed, &mut poll, &clock, &[], &path, length, &stop, |_| {}).unwrap();
+    let recording = Recording { tokens: &[], path: &path, length, stop: &stop };
+    let recorded = record(&mut feed, &mut poll, &clock, recording, |_| {}).unwrap();
     let found = scan(&path).unwrap();
     assert_eq!((found.messages, found.broken), (recorded.messages, 0));
     assert_eq!((found.packets, found.tokens.len()), (feed.counters().ticks(), 50));

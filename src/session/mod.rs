@@ -4,10 +4,13 @@
 //! takes requests, changes the board, and sends what it has to say to the *writing* half ([`tab::Tab`]), which belongs
 //! to one [`writer::Writer`] and is the only one that ever writes to the socket.
 
+pub mod batch;
 pub mod door;
 pub mod lane;
+pub mod outlet;
 pub mod registry;
 pub mod socket;
 pub mod stream;
 pub mod tab;
+pub mod turn;
 pub mod writer;

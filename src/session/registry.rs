@@ -1,6 +1,6 @@
 //! Who is connected: for operators. Control side only.
 
-use super::tab::TabStats;
+use super::outlet::TabStats;
 use crate::clock::Clock;
 use crate::fanout::slot::Inbox;
 use crate::market::InstrumentToken;

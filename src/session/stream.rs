@@ -2,9 +2,10 @@
 
 use super::door::{Change, Command, Door};
 use super::lane::Lane;
+use super::outlet::TabStats;
 use super::registry::{Registry, SessionInfo, empty_filter};
 use super::socket::ReadHalf;
-use super::tab::{Delivery, Tab, TabStats};
+use super::tab::{Delivery, Tab};
 use crate::clock::Clock;
 use crate::fanout::board::Board;
 use crate::fanout::ring::Ring;

@@ -1,26 +1,23 @@
-//! The writing half of a connection: stops 6 and 8 of a tick.
+//! Stop 7 of a tick, for one tab: the writing half of a connection.
 //!
-//! A tab's messages leave in this order: what is left of the last write, replies, lanes whose newest value is owed (a
-//! snapshot, or after the ring ran over), then the ring. All of it is put into one buffer and leaves in one write. When
-//! the socket takes less than offered, the rest is kept and nothing is tried until the socket says that it has room.
+//! A tab's messages leave in this order: replies, lanes whose newest value is owed (a snapshot, or after the ring ran
+//! over), then the ring. All of it is put into one buffer, which leaves in one write through the [`Outlet`].
 
+use super::batch::Batch;
 use super::door::Change;
 use super::lane::Lane;
-use crate::clock::Clock;
+use super::outlet::{Outlet, TabStats};
+use super::turn::Turn;
 use crate::fanout::board::Board;
 use crate::fanout::slot::{Inbox, Slot, Value};
 use crate::fanout::update::Update;
 use crate::market::Mode;
-use crate::stats::{Counter, Recorder, Stop, WriterCounters};
-use crate::wire::frame::Span;
+use crate::stats::Stop;
 use crate::wire::{Encoding, Format, push};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Notify;
 
 /// How a tab wants its messages.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -33,43 +30,11 @@ pub struct Delivery {
     pub batch_size: u32,
 }
 
-/// What others may see of a tab: its two halves share it, operators read it.
-#[derive(Debug, Default)]
-pub struct TabStats {
-    /// Tick messages handed to the operating system.
-    pub delivered: Counter,
-    /// Values that the tab never got because a newer one replaced them.
-    pub conflated: Counter,
-    /// Bytes handed to the operating system.
-    pub bytes: Counter,
-    /// Bytes that wait because the socket is full.
-    pub unsent: Counter,
-    /// When the socket became full, monotonic; 0 while it is not.
-    pub blocked_since_ns: Counter,
-    /// Bytes of replies given to the writer and not yet handed to the operating system. The reading half adds, the
-    /// writing half subtracts.
-    pub replies: AtomicU64,
-    /// Rung when `replies` has become 0.
-    pub replied: Notify,
-}
-
-/// Messages that wait to fill a batch.
-#[derive(Debug, Default)]
-struct Batch {
-    /// The bodies, in JSON with a comma between.
-    bodies: Vec<u8>,
-    count: u32,
-    /// When it must leave even if it is not full, monotonic.
-    due_ns: u64,
-    /// When each one's message was received.
-    stamps: Vec<u64>,
-}
-
 /// See the module. **Thread**: its writer's.
 #[derive(Debug)]
 pub struct Tab {
-    socket: Arc<TcpStream>,
-    stats: Arc<TabStats>,
+    /// The socket's side.
+    pub outlet: Outlet,
     inbox: Option<Arc<Inbox>>,
     delivery: Delivery,
     lanes: FxHashMap<u32, Lane>,
@@ -78,11 +43,6 @@ pub struct Tab {
     /// Lanes whose newest value must be sent, oldest first.
     owed: VecDeque<u32>,
     batch: Option<Box<Batch>>,
-    /// What the socket did not take, and how much of it has left since.
-    unsent: Vec<u8>,
-    unsent_at: usize,
-    /// The oldest message in `unsent`, and how many: their latency is counted when they leave.
-    unsent_stamps: (u64, u64),
     /// Conflated values the tab has not been told of.
     untold: u64,
     /// When it was told last, monotonic.
@@ -91,88 +51,7 @@ pub struct Tab {
     timer_ns: u64,
     /// The time of that kind which the writer has noted last.
     noted_ns: u64,
-    /// The writer watches the socket for room. Kept by the writer.
-    pub watched: bool,
-    /// The socket has failed: nothing more is written.
-    dead: bool,
 }
-
-/// What a writer lends a tab for one turn.
-pub struct Turn<'a> {
-    /// The program's clock.
-    pub clock: &'a Clock,
-    /// Monotonic time of the turn, kept fresh by every write.
-    pub now_ns: u64,
-    /// Where messages are put together; empty at the start.
-    pub out: &'a mut Vec<u8>,
-    /// When the messages in `out` were received.
-    pub stamps: &'a mut Vec<u64>,
-    /// Encodings made for one tab, in case another wants the same.
-    pub own: &'a mut OwnEncodings,
-    /// The writer's counters.
-    pub counters: &'a WriterCounters,
-    /// The thread's histograms.
-    pub recorder: &'a mut Recorder,
-    /// For a firehose, which has no list of its own.
-    pub board: &'a Board,
-    /// About how many bytes may leave in one write.
-    pub budget: usize,
-    /// How long a batch may wait.
-    pub batch_delay_ns: u64,
-}
-
-impl std::fmt::Debug for Turn<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Turn").field("now_ns", &self.now_ns).finish_non_exhaustive()
-    }
-}
-
-/// How a turn of a tab ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub enum Flushed {
-    /// Everything has left.
-    All,
-    /// More waits; the socket still has room.
-    More,
-    /// The socket is full: the writer must watch it.
-    Blocked,
-    /// The socket has failed.
-    Dead,
-}
-
-/// Encodings of newest values, by slot and encoding: tabs that are behind at the same time share them.
-#[derive(Debug, Default)]
-pub struct OwnEncodings(FxHashMap<(u32, u8), OwnEncoding>);
-
-#[derive(Debug, Default)]
-struct OwnEncoding {
-    number: u64,
-    bytes: Vec<u8>,
-    span: Span,
-}
-
-/// Most entries kept; beyond it all are forgotten.
-const OWN_ENCODINGS: usize = 4_096;
-
-impl OwnEncodings {
-    fn frame(&mut self, slot: u32, encoding: Encoding, value: &Value, unix_ns: u64) -> (&[u8], &[u8]) {
-        if self.0.len() >= OWN_ENCODINGS {
-            self.0.clear();
-        }
-        let own = self.0.entry((slot, encoding.index() as u8)).or_default();
-        let number = value.numbers.of(Mode::Full);
-        if own.number != number {
-            own.number = number;
-            own.bytes.clear();
-            own.span = push::tick_frame(&mut own.bytes, encoding, &value.tick, unix_ns, false);
-        }
-        (&own.bytes[own.span.frame()], &own.bytes[own.span.body()])
-    }
-}
-
-/// One write call in so many is timed by itself.
-const TIMED_WRITES: u64 = 16;
 
 /// Least time between two notices of conflation.
 const NOTICE_NS: u64 = 1_000_000_000;
@@ -181,38 +60,22 @@ impl Tab {
     /// A tab that has nothing yet.
     pub fn new(socket: Arc<TcpStream>, stats: Arc<TabStats>) -> Self {
         Self {
-            socket,
-            stats,
+            outlet: Outlet::new(socket, stats),
             inbox: None,
             delivery: Delivery::default(),
             lanes: FxHashMap::default(),
             firehose: None,
             owed: VecDeque::new(),
             batch: None,
-            unsent: Vec::new(),
-            unsent_at: 0,
-            unsent_stamps: (0, 0),
             untold: 0,
             told_ns: 0,
             timer_ns: 0,
             noted_ns: 0,
-            watched: false,
-            dead: false,
         }
     }
 
-    /// The socket, to be watched while it is full.
-    pub fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
-
-    /// Whether the socket is full.
-    pub fn is_blocked(&self) -> bool {
-        !self.unsent.is_empty()
-    }
-
     /// Takes over new settings and subscriptions, with the reply between what is removed and what is added.
-    pub fn change(&mut self, change: Change, turn: &mut Turn<'_>) -> Flushed {
+    pub fn change(&mut self, change: Change, turn: &mut Turn<'_>) {
         // A batch that waits may hold ticks of what is given up: they belong before the reply, not behind it.
         self.flush_batch(turn);
         if change.clear {
@@ -236,21 +99,6 @@ impl Tab {
             self.lanes.insert(id, lane);
             self.owe(id);
         }
-        if self.is_blocked() {
-            return self.queue_out(turn);
-        }
-        self.serve(turn)
-    }
-
-    /// Puts what is in `turn.out` behind what the socket has not taken yet.
-    fn queue_out(&mut self, turn: &mut Turn<'_>) -> Flushed {
-        let messages = turn.stamps.len() as u64;
-        turn.counters.delivered.add(messages);
-        self.stats.delivered.add(messages);
-        self.unsent.append(turn.out);
-        turn.stamps.clear();
-        self.stats.unsent.set((self.unsent.len() - self.unsent_at) as u64);
-        Flushed::Blocked
     }
 
     /// Puts a lane into the list of those whose newest value is owed.
@@ -262,59 +110,41 @@ impl Tab {
         }
     }
 
-    /// Sends a finished frame; behind what the socket has not taken yet, if there is such.
-    pub fn send(&mut self, frame: &[u8], turn: &mut Turn<'_>) -> Flushed {
+    /// Appends a finished frame.
+    pub fn send(&self, frame: &[u8], turn: &mut Turn<'_>) {
         turn.out.extend_from_slice(frame);
         turn.counters.messages.add(1);
-        if self.is_blocked() { self.queue_out(turn) } else { self.write(turn) }
     }
 
-    /// A turn: takes what the budget allows and writes it.
-    pub fn serve(&mut self, turn: &mut Turn<'_>) -> Flushed {
-        if self.dead {
-            return Flushed::Dead;
-        }
-        if self.is_blocked() {
-            self.release_ring();
-            return Flushed::Blocked;
-        }
-        if let Some(inbox) = &self.inbox {
+    /// Puts messages into `turn.out` until the budget is used; true when more waits. Nothing while the socket is full.
+    pub fn fill(&mut self, turn: &mut Turn<'_>) -> bool {
+        // Taken out for the time being: a clone would cost a locked instruction twice.
+        let Some(inbox) = self.inbox.take() else { return false };
+        let more = if self.outlet.is_shut() {
+            release(&inbox);
+            false
+        } else {
             inbox.ring.begin();
-        }
-        let more = self.fill(turn);
-        match self.write(turn) {
-            Flushed::All if more => Flushed::More,
-            other => other,
-        }
+            self.fill_from(&inbox, turn)
+        };
+        self.inbox = Some(inbox);
+        more
     }
 
-    /// While the socket is full the ring fills up and runs over. Then what it holds will never be sent, and is let go,
-    /// so that a frozen tab pins no updates; and the ring stays announced, so that it costs nothing more per tick.
-    fn release_ring(&mut self) {
-        let Some(inbox) = self.inbox.clone() else { return };
-        inbox.ring.begin();
-        if inbox.ring.is_behind() {
-            while inbox.ring.take().is_some() {}
-            let _ = inbox.ring.announce();
-        }
-    }
-
-    /// Puts messages into `turn.out` until the budget is used; true when more waits.
-    fn fill(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(inbox) = self.inbox.clone() else { return false };
+    fn fill_from(&mut self, inbox: &Inbox, turn: &mut Turn<'_>) -> bool {
         if inbox.ring.take_behind() {
             while inbox.ring.take().is_some() {}
             self.owe_all(turn.board);
         }
         while let Some(id) = self.owed.pop_front() {
             self.pay(id, turn);
-            if turn.out.len() >= turn.budget {
+            if turn.is_full() {
                 return true;
             }
         }
         while let Some(update) = inbox.ring.take() {
             self.take(&update, turn);
-            if turn.out.len() >= turn.budget {
+            if turn.is_full() {
                 return true;
             }
         }
@@ -363,7 +193,7 @@ impl Tab {
             turn.counters.throttled.add(skipped);
         } else {
             turn.counters.skipped.add(skipped);
-            self.stats.conflated.add(skipped);
+            self.outlet.stats().conflated.add(skipped);
             self.untold += skipped;
         }
         let encoding = Encoding { format: self.delivery.format, mode };
@@ -392,9 +222,9 @@ impl Tab {
             let span = push::tick_frame(&mut frame, encoding, &value.tick, unix_ns, true);
             self.append_to_batch(&frame[span.body()], turn.now_ns, turn);
         } else {
-            append_frame(turn.out, |out| push::tick_frame(out, encoding, &value.tick, unix_ns, true));
+            turn.append_frame(|out| push::tick_frame(out, encoding, &value.tick, unix_ns, true));
             turn.counters.delivered.add(1);
-            self.stats.delivered.add(1);
+            self.outlet.stats().delivered.add(1);
         }
     }
 
@@ -456,36 +286,23 @@ impl Tab {
     }
 
     fn append_to_batch(&mut self, body: &[u8], received_ns: u64, turn: &mut Turn<'_>) {
-        let batch = self.batch.get_or_insert_default();
-        if batch.count == 0 {
-            batch.due_ns = turn.now_ns + turn.batch_delay_ns;
-        } else if self.delivery.format == Format::Json {
-            batch.bodies.push(b',');
-        }
-        batch.bodies.extend_from_slice(body);
-        batch.stamps.push(received_ns);
-        batch.count += 1;
-        if batch.count >= self.delivery.batch_size {
-            self.flush_batch(turn);
-        }
+        let Delivery { format, batch_size, .. } = self.delivery;
+        self.batch.get_or_insert_default().push(body, received_ns, format, batch_size, turn);
     }
 
     /// Sends the batch if its time has come, else sees to it that it will.
     fn end_batch(&mut self, turn: &mut Turn<'_>) {
-        match &self.batch {
-            Some(batch) if batch.count > 0 && batch.due_ns <= turn.now_ns => self.flush_batch(turn),
-            Some(batch) if batch.count > 0 => self.arm(batch.due_ns),
-            _ => {}
+        match self.batch.as_ref().and_then(|batch| batch.due_ns()) {
+            Some(due_ns) if due_ns <= turn.now_ns => self.flush_batch(turn),
+            Some(due_ns) => self.arm(due_ns),
+            None => {}
         }
     }
 
     fn flush_batch(&mut self, turn: &mut Turn<'_>) {
-        let Some(batch) = self.batch.as_deref_mut().filter(|batch| batch.count > 0) else { return };
-        let format = self.delivery.format;
-        append_frame(turn.out, |out| push::batch_frame(out, format, batch.count as usize, &batch.bodies));
-        turn.stamps.append(&mut batch.stamps);
-        batch.bodies.clear();
-        batch.count = 0;
+        if let Some(batch) = &mut self.batch {
+            batch.flush(self.delivery.format, turn);
+        }
     }
 
     /// Tells the tab how many values it missed, at most once a second.
@@ -500,7 +317,7 @@ impl Tab {
         let notice = serde_json::json!({"type": "conflated", "count": self.untold,
             "timestamp": turn.clock.unix_seconds()});
         let format = self.delivery.format;
-        append_frame(turn.out, |out| push::value_frame(out, format, &notice));
+        turn.append_frame(|out| push::value_frame(out, format, &notice));
         self.untold = 0;
         self.told_ns = turn.now_ns;
         turn.counters.messages.add(1);
@@ -544,141 +361,25 @@ impl Tab {
         true
     }
 
-    /// Hands `turn.out` to the operating system.
-    fn write(&mut self, turn: &mut Turn<'_>) -> Flushed {
-        if turn.out.is_empty() {
-            return Flushed::All;
+    /// Appends a heartbeat in the tab's format, unless it has more to read than it can take anyway.
+    pub fn heartbeat(&self, turn: &mut Turn<'_>) {
+        if !self.outlet.is_shut() {
+            let heartbeat = serde_json::json!({"type": "heartbeat", "timestamp": turn.clock.unix_seconds()});
+            let format = self.delivery.format;
+            turn.append_frame(|out| push::value_frame(out, format, &heartbeat));
+            turn.counters.messages.add(1);
         }
-        let out = std::mem::take(turn.out);
-        let outcome = self.write_once(&out, turn);
-        *turn.out = out;
-        let written = match outcome {
-            Ok(written) => written,
-            Err(flushed) => {
-                turn.out.clear();
-                turn.stamps.clear();
-                return flushed;
-            }
-        };
-        let messages = turn.stamps.len() as u64;
-        turn.counters.delivered.add(messages);
-        self.stats.delivered.add(messages);
-        if written == turn.out.len() {
-            for received_ns in turn.stamps.iter() {
-                turn.recorder.record(Stop::Total, turn.now_ns.saturating_sub(*received_ns));
-            }
-            turn.out.clear();
-            turn.stamps.clear();
-            self.settle_replies();
-            return Flushed::All;
-        }
-        self.unsent_stamps = (turn.stamps.iter().copied().min().unwrap_or(0), messages);
-        // Exactly as much memory as is needed: this is what a frozen tab costs.
-        self.unsent = turn.out[written..].to_vec();
-        self.unsent_at = 0;
-        self.stats.unsent.set(self.unsent.len() as u64);
-        self.stats.blocked_since_ns.set(turn.now_ns);
-        turn.counters.blocked_writes.add(1);
-        turn.out.clear();
-        turn.stamps.clear();
-        Flushed::Blocked
-    }
-
-    /// The socket says that it has room: goes on where the last write ended.
-    pub fn resume(&mut self, turn: &mut Turn<'_>) -> Flushed {
-        while self.unsent_at < self.unsent.len() {
-            let unsent = std::mem::take(&mut self.unsent);
-            let written = self.write_once(&unsent[self.unsent_at..], turn);
-            self.unsent = unsent;
-            match written {
-                Ok(0) => {
-                    self.stats.unsent.set((self.unsent.len() - self.unsent_at) as u64);
-                    return Flushed::Blocked;
-                }
-                Ok(written) => self.unsent_at += written,
-                Err(flushed) => return flushed,
-            }
-        }
-        let (received_ns, messages) = std::mem::take(&mut self.unsent_stamps);
-        turn.recorder.record_many(Stop::Total, turn.now_ns.saturating_sub(received_ns), messages);
-        self.unsent = Vec::new();
-        self.unsent_at = 0;
-        self.stats.unsent.set(0);
-        self.stats.blocked_since_ns.set(0);
-        self.settle_replies();
-        self.serve(turn)
-    }
-
-    /// One write call; 0 when the socket is full. Afterwards `turn.now_ns` is the time behind it.
-    fn write_once(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Flushed> {
-        // A clock reading is a percent of a write: only some are timed from their very begin.
-        let timed = turn.counters.writes.get().is_multiple_of(TIMED_WRITES).then(|| turn.clock.now_ns());
-        let written = loop {
-            match (&*self.socket).write(bytes) {
-                Ok(written) => break written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break 0,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.kill();
-                    return Err(Flushed::Dead);
-                }
-            }
-        };
-        turn.now_ns = turn.clock.now_ns();
-        if let Some(before) = timed {
-            turn.recorder.record(Stop::Socket, turn.now_ns.saturating_sub(before));
-        }
-        turn.counters.writes.add(1);
-        turn.counters.bytes.add(written as u64);
-        self.stats.bytes.add(written as u64);
-        Ok(written)
-    }
-
-    /// Ends the socket: the reading half sees its end and closes the session.
-    fn kill(&mut self) {
-        self.dead = true;
-        self.unsent = Vec::new();
-        self.stats.unsent.set(0);
-        self.settle_replies();
-        let _ = self.socket.shutdown(Shutdown::Both);
-    }
-
-    /// Everything has left, so every reply has.
-    fn settle_replies(&self) {
-        if self.stats.replies.load(Ordering::Relaxed) != 0 {
-            self.stats.replies.store(0, Ordering::Relaxed);
-            self.stats.replied.notify_one();
-        }
-    }
-
-    /// A heartbeat in the tab's format.
-    pub fn heartbeat(&mut self, turn: &mut Turn<'_>) -> Flushed {
-        if self.is_blocked() || self.dead {
-            // It has more to read than it can take; a sign of life on top would only wait too.
-            return Flushed::All;
-        }
-        let heartbeat = serde_json::json!({"type": "heartbeat", "timestamp": turn.clock.unix_seconds()});
-        let format = self.delivery.format;
-        append_frame(turn.out, |out| push::value_frame(out, format, &heartbeat));
-        turn.counters.messages.add(1);
-        self.write(turn)
-    }
-
-    /// The last frame, if the stream is between two frames, and the end.
-    pub fn close(self, frame: &[u8]) {
-        if !self.is_blocked() && !self.dead && !frame.is_empty() {
-            let _ = (&*self.socket).write(frame);
-        }
-        let _ = self.socket.shutdown(Shutdown::Write);
-        self.settle_replies();
     }
 }
 
-/// Appends a frame built in place. A short frame begins two bytes behind the old end: the gap is closed.
-fn append_frame(out: &mut Vec<u8>, build: impl FnOnce(&mut Vec<u8>) -> Span) {
-    let old_end = out.len();
-    let span = build(out);
-    out.drain(old_end..span.frame().start);
+/// While the socket is full the ring fills up and runs over. Then what it holds will never be sent, and is let go, so
+/// that a frozen tab pins no updates; and the ring stays announced, so that it costs nothing more per tick.
+fn release(inbox: &Inbox) {
+    inbox.ring.begin();
+    if inbox.ring.is_behind() {
+        while inbox.ring.take().is_some() {}
+        let _ = inbox.ring.announce();
+    }
 }
 
 fn slot_of(board: &Board, update: &Update) -> Option<Arc<Slot>> {

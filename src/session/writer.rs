@@ -2,7 +2,9 @@
 //! the sockets that are full, keeps the timers.
 
 use super::door::{Command, Door};
-use super::tab::{Flushed, OwnEncodings, Tab, Turn};
+use super::outlet::Written;
+use super::tab::Tab;
+use super::turn::{OwnEncodings, Turn};
 use crate::clock::Clock;
 use crate::fanout::board::Board;
 use crate::stats::{Recorder, WriterCounters};
@@ -39,9 +41,23 @@ pub struct Writer {
     /// Heartbeats go round: each step serves the tabs whose key leaves the same rest.
     heartbeat_step: u64,
     next_heartbeat_ns: u64,
+    /// What has been put together for tabs and not been handed to their sockets.
+    filled: Vec<Filled>,
     out: Vec<u8>,
     stamps: Vec<u64>,
     own: OwnEncodings,
+}
+
+/// A tab's part of what has been put together.
+#[derive(Debug)]
+struct Filled {
+    key: u32,
+    /// Whether the tab has more than its budget allowed.
+    more: bool,
+    /// Where its bytes end in `out`; they begin where those before end.
+    out_end: usize,
+    /// Where its stamps end.
+    stamps_end: usize,
 }
 
 impl std::fmt::Debug for Writer {
@@ -52,6 +68,10 @@ impl std::fmt::Debug for Writer {
 
 /// Most commands carried out in one turn, so that ticks get theirs.
 const COMMANDS_A_TURN: usize = 64;
+/// Bytes put together for many tabs before they are handed to their sockets. Putting together and handing over are two
+/// loops, since each walks through memory the other has just driven out of the caches; this bounds how long the first
+/// tab waits for the last.
+const ARENA: usize = 256 * 1_024;
 /// Into how many steps the time between two heartbeats is divided, so that they do not all leave at once.
 const HEARTBEAT_STEPS: u64 = 64;
 
@@ -61,13 +81,13 @@ macro_rules! turn {
         Turn {
             clock: &$self.clock,
             now_ns: $self.clock.now_ns(),
+            limit: $self.out.len() + $self.settings.budget,
             out: &mut $self.out,
             stamps: &mut $self.stamps,
             own: &mut $self.own,
             counters: &$self.counters,
             recorder: $recorder,
             board: &$self.board,
-            budget: $self.settings.budget,
             batch_delay_ns: $self.settings.batch_delay_ns,
         }
     };
@@ -96,7 +116,8 @@ impl Writer {
             timers: BinaryHeap::new(),
             heartbeat_step: 0,
             next_heartbeat_ns,
-            out: Vec::with_capacity(settings.budget * 2),
+            filled: Vec::new(),
+            out: Vec::with_capacity(ARENA + settings.budget * 2),
             stamps: Vec::new(),
             own: OwnEncodings::default(),
         }
@@ -121,21 +142,22 @@ impl Writer {
         {
             self.timers.pop();
             if self.tab(key).is_some_and(|tab| tab.ring_timer(due_ns, now_ns)) {
-                self.serve(key, recorder);
+                self.fill(key, recorder);
                 work += 1;
             }
         }
         // Only as many as stand in the lists now: what comes meanwhile has its turn after the feed's.
         for _ in 0..self.unfinished.len() {
             let Some(key) = self.unfinished.pop_front() else { break };
-            self.serve(key, recorder);
+            self.fill(key, recorder);
             work += 1;
         }
         for _ in 0..self.door.port.waiting() {
             let Some(key) = self.door.port.pop() else { break };
-            self.serve(key, recorder);
+            self.fill(key, recorder);
             work += 1;
         }
+        self.hand_over(recorder);
         if now_ns >= self.next_heartbeat_ns {
             self.heartbeats(now_ns, recorder);
         }
@@ -164,23 +186,27 @@ impl Writer {
     /// A watched socket has room again.
     pub fn writable(&mut self, key: u32, recorder: &mut Recorder) {
         let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
-        if !tab.watched {
+        if !tab.outlet.watched {
             return;
         }
         let mut turn = turn!(self, recorder);
-        let flushed = tab.resume(&mut turn);
-        // Edge-triggered: while it stays registered the next room is told.
-        if flushed != Flushed::Blocked {
-            self.unwatch(key);
+        match tab.outlet.resume(&mut turn) {
+            // Edge-triggered: while it stays registered the next room is told.
+            Written::Blocked => {}
+            Written::Dead => self.unwatch(key),
+            Written::All => {
+                self.unwatch(key);
+                self.fill(key, recorder);
+                self.hand_over(recorder);
+            }
         }
-        self.after(key, flushed);
     }
 
     /// Stops watching a socket.
     fn unwatch(&mut self, key: u32) {
         let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
-        if std::mem::take(&mut tab.watched) {
-            let _ = self.registry.deregister(&mut SourceFd(&tab.socket().as_raw_fd()));
+        if std::mem::take(&mut tab.outlet.watched) {
+            let _ = self.registry.deregister(&mut SourceFd(&tab.outlet.socket().as_raw_fd()));
             self.counters.blocked_tabs.set(self.counters.blocked_tabs.get().saturating_sub(1));
         }
     }
@@ -199,54 +225,80 @@ impl Writer {
             self.counters.tabs.set(self.counters.tabs.get() + 1);
             return;
         }
-        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
-        let mut turn = turn!(self, recorder);
-        let flushed = match command {
-            Command::Change(change) => tab.change(*change, &mut turn),
-            Command::Send(frame) => tab.send(&frame, &mut turn),
-            Command::Close(frame) => return self.close(key, &frame),
-            Command::Open(_) => return,
-        };
-        self.after(key, flushed);
-    }
-
-    fn serve(&mut self, key: u32, recorder: &mut Recorder) {
-        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
-        let mut turn = turn!(self, recorder);
-        let flushed = tab.serve(&mut turn);
-        self.after(key, flushed);
-    }
-
-    /// What follows from the way a turn of a tab ended.
-    fn after(&mut self, key: u32, flushed: Flushed) {
-        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
-        match flushed {
-            Flushed::More => self.unfinished.push_back(key),
-            Flushed::Blocked if !tab.watched => {
-                let socket = tab.socket().as_raw_fd();
-                // Registering tells at once if there is room already, so no wake-up is lost between write and here.
-                match self.registry.register(&mut SourceFd(&socket), Token(key as usize), Interest::WRITABLE) {
-                    Ok(()) => {
-                        tab.watched = true;
-                        self.counters.blocked_tabs.set(self.counters.blocked_tabs.get() + 1);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a full socket cannot be watched: its tab ends");
-                        let _ = tab.socket().shutdown(std::net::Shutdown::Both);
-                    }
-                }
-            }
-            _ => {}
+        if let Command::Close(frame) = command {
+            self.hand_over(recorder);
+            return self.close(key, &frame);
         }
-        if let Some(due_ns) = tab.note_timer() {
+        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
+        let mut turn = turn!(self, recorder);
+        let more = match command {
+            Command::Change(change) => {
+                tab.change(*change, &mut turn);
+                tab.fill(&mut turn)
+            }
+            Command::Send(frame) => {
+                tab.send(&frame, &mut turn);
+                false
+            }
+            Command::Open(_) | Command::Close(_) => return,
+        };
+        self.note(key, more, recorder);
+    }
+
+    /// Puts together what a tab has waiting.
+    fn fill(&mut self, key: u32, recorder: &mut Recorder) {
+        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
+        let mut turn = turn!(self, recorder);
+        let more = tab.fill(&mut turn);
+        self.note(key, more, recorder);
+    }
+
+    /// Notes what was put together for a tab since the last note, and when it wants its next turn.
+    fn note(&mut self, key: u32, more: bool, recorder: &mut Recorder) {
+        if let Some(due_ns) = self.tab(key).and_then(Tab::note_timer) {
             self.timers.push(Reverse((due_ns, key)));
         }
+        let begin = self.filled.last().map_or(0, |filled| filled.out_end);
+        if self.out.len() > begin {
+            let (out_end, stamps_end) = (self.out.len(), self.stamps.len());
+            self.filled.push(Filled { key, more, out_end, stamps_end });
+            if out_end >= ARENA {
+                self.hand_over(recorder);
+            }
+        } else if more {
+            self.unfinished.push_back(key);
+        }
+    }
+
+    /// Hands what was put together to the sockets.
+    fn hand_over(&mut self, recorder: &mut Recorder) {
+        if self.filled.is_empty() {
+            return;
+        }
+        let mut filled = std::mem::take(&mut self.filled);
+        let (mut out, mut stamps) = (std::mem::take(&mut self.out), std::mem::take(&mut self.stamps));
+        let (mut out_at, mut stamps_at) = (0, 0);
+        let mut turn = turn!(self, recorder);
+        for Filled { key, more, out_end, stamps_end } in filled.drain(..) {
+            let (bytes, received) = (&out[out_at..out_end], &stamps[stamps_at..stamps_end]);
+            (out_at, stamps_at) = (out_end, stamps_end);
+            let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { continue };
+            let written = tab.outlet.write(bytes, received, &mut turn);
+            match written {
+                Written::All if more => self.unfinished.push_back(key),
+                Written::Blocked if !tab.outlet.watched => watch(&self.registry, tab, key, &self.counters),
+                _ => {}
+            }
+        }
+        out.clear();
+        stamps.clear();
+        (self.filled, self.out, self.stamps) = (filled, out, stamps);
     }
 
     fn close(&mut self, key: u32, frame: &[u8]) {
         self.unwatch(key);
-        let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::take) else { return };
-        tab.close(frame);
+        let Some(mut tab) = self.tabs.get_mut(key as usize).and_then(Option::take) else { return };
+        tab.outlet.close(frame);
         self.counters.tabs.set(self.counters.tabs.get().saturating_sub(1));
         self.counters.closed_tabs.add(1);
         self.door.free(key);
@@ -259,17 +311,33 @@ impl Writer {
         while key < self.tabs.len() {
             if let Some(tab) = self.tabs[key].as_deref_mut() {
                 let mut turn = turn!(self, recorder);
-                let flushed = tab.heartbeat(&mut turn);
-                self.after(key as u32, flushed);
+                tab.heartbeat(&mut turn);
+                self.note(key as u32, false, recorder);
             }
             key += HEARTBEAT_STEPS as usize;
         }
+        self.hand_over(recorder);
     }
 
     /// Ends every tab with `frame`: the program stops. **Thread**: the writer's, as its last act.
     pub fn close_all(&mut self, frame: &[u8]) {
         for key in 0..self.tabs.len() as u32 {
             self.close(key, frame);
+        }
+    }
+}
+
+/// Watches a full socket for room. Registering tells at once if there is room already, so none is missed in between.
+fn watch(registry: &Registry, tab: &mut Tab, key: u32, counters: &WriterCounters) {
+    let socket = tab.outlet.socket().as_raw_fd();
+    match registry.register(&mut SourceFd(&socket), Token(key as usize), Interest::WRITABLE) {
+        Ok(()) => {
+            tab.outlet.watched = true;
+            counters.blocked_tabs.set(counters.blocked_tabs.get() + 1);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a full socket cannot be watched: its tab ends");
+            tab.outlet.kill();
         }
     }
 }

@@ -4,9 +4,8 @@ use futures_util::FutureExt;
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use tickfan::clock::Clock;
-use tickfan::duty::{Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
+use tickfan::duty::{Congestion, Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
 use tickfan::fanout::board::Board;
 use tickfan::fanout::port::Port;
 use tickfan::fanout::publisher::Publisher;
@@ -61,7 +60,7 @@ impl Plane {
             clock: clock.clone(),
             recorder: collector.recorder(),
             counters: Arc::<DutyCounters>::default(),
-            congestion: Arc::new(vec![AtomicBool::new(false)]),
+            congestion: Arc::new(Congestion::new(1)),
             place: 0,
             stop: Arc::default(),
         };

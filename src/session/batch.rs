@@ -1,0 +1,48 @@
+//! Messages of one tab that wait to leave together.
+
+use super::turn::Turn;
+use crate::wire::{Format, push};
+
+/// See the module. **Thread**: the writer's.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The bodies, in JSON with a comma between.
+    bodies: Vec<u8>,
+    count: u32,
+    /// When it must leave even if it is not full, monotonic.
+    due_ns: u64,
+    /// When each one's message was received.
+    stamps: Vec<u64>,
+}
+
+impl Batch {
+    /// Adds a message; sends the batch when it has `size`.
+    pub fn push(&mut self, body: &[u8], received_ns: u64, format: Format, size: u32, turn: &mut Turn<'_>) {
+        if self.count == 0 {
+            self.due_ns = turn.now_ns + turn.batch_delay_ns;
+        } else if format == Format::Json {
+            self.bodies.push(b',');
+        }
+        self.bodies.extend_from_slice(body);
+        self.stamps.push(received_ns);
+        self.count += 1;
+        if self.count >= size {
+            self.flush(format, turn);
+        }
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self, format: Format, turn: &mut Turn<'_>) {
+        if self.count > 0 {
+            turn.append_frame(|out| push::batch_frame(out, format, self.count as usize, &self.bodies));
+            turn.stamps.append(&mut self.stamps);
+            self.bodies.clear();
+            self.count = 0;
+        }
+    }
+
+    /// When it must leave; `None` when nothing waits.
+    pub fn due_ns(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.due_ns)
+    }
+}

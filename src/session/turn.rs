@@ -1,0 +1,86 @@
+//! What a writer lends a tab for one turn.
+
+use crate::clock::Clock;
+use crate::fanout::board::Board;
+use crate::fanout::slot::Value;
+use crate::market::Mode;
+use crate::stats::{Recorder, WriterCounters};
+use crate::wire::frame::Span;
+use crate::wire::{Encoding, push};
+use rustc_hash::FxHashMap;
+
+/// See the module.
+pub struct Turn<'a> {
+    /// The program's clock.
+    pub clock: &'a Clock,
+    /// Monotonic time of the turn, kept fresh by every write.
+    pub now_ns: u64,
+    /// Where messages are put together, behind those of the tabs before.
+    pub out: &'a mut Vec<u8>,
+    /// When the messages in `out` were received.
+    pub stamps: &'a mut Vec<u64>,
+    /// Encodings made for one tab, in case another wants the same.
+    pub own: &'a mut OwnEncodings,
+    /// The writer's counters.
+    pub counters: &'a WriterCounters,
+    /// The thread's histograms.
+    pub recorder: &'a mut Recorder,
+    /// For a firehose, which has no list of its own.
+    pub board: &'a Board,
+    /// Length of `out` at which the tab's budget is used up.
+    pub limit: usize,
+    /// How long a batch may wait, nanoseconds.
+    pub batch_delay_ns: u64,
+}
+
+impl std::fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turn").field("now_ns", &self.now_ns).finish_non_exhaustive()
+    }
+}
+
+impl Turn<'_> {
+    /// Whether the tab has put together as much as may leave at once.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.out.len() >= self.limit
+    }
+
+    /// Appends a frame built in place. A short frame begins two bytes behind the old end: the gap is closed.
+    pub fn append_frame(&mut self, build: impl FnOnce(&mut Vec<u8>) -> Span) {
+        let old_end = self.out.len();
+        let span = build(self.out);
+        self.out.drain(old_end..span.frame().start);
+    }
+}
+
+/// Encodings of newest values, by slot and encoding: tabs that are behind at the same time share them.
+#[derive(Debug, Default)]
+pub struct OwnEncodings(FxHashMap<(u32, u8), OwnEncoding>);
+
+#[derive(Debug, Default)]
+struct OwnEncoding {
+    number: u64,
+    bytes: Vec<u8>,
+    span: Span,
+}
+
+/// Most entries kept; beyond it all are forgotten.
+const OWN_ENCODINGS: usize = 4_096;
+
+impl OwnEncodings {
+    /// The frame of a slot's newest value and the part of it that is its body.
+    pub fn frame(&mut self, slot: u32, encoding: Encoding, value: &Value, unix_ns: u64) -> (&[u8], &[u8]) {
+        if self.0.len() >= OWN_ENCODINGS {
+            self.0.clear();
+        }
+        let own = self.0.entry((slot, encoding.index() as u8)).or_default();
+        let number = value.numbers.of(Mode::Full);
+        if own.number != number {
+            own.number = number;
+            own.bytes.clear();
+            own.span = push::tick_frame(&mut own.bytes, encoding, &value.tick, unix_ns, false);
+        }
+        (&own.bytes[own.span.frame()], &own.bytes[own.span.body()])
+    }
+}
