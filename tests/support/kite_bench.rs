@@ -186,11 +186,14 @@ fn log() -> &'static Mutex<Vec<u8>> {
     }
     LOG.get_or_init(|| {
         let lines: &'static Mutex<Vec<u8>> = Box::leak(Box::default());
-        tracing_subscriber::fmt()
+        let log = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
             .with_writer(move || Writer(lines))
-            .init();
+            .finish();
+        // Not `init`: where another dependency asks for the bridge to the `log` crate, that would also collect what
+        // tungstenite says, which is every frame; the program has no such bridge.
+        tracing::subscriber::set_global_default(log).unwrap();
         lines
     })
 }
