@@ -126,7 +126,8 @@ fn instruments_are_searched() {
     assert!(found["total"].as_u64().unwrap() > 50);
     let elsewhere = get(gateway.address, "/instruments/search?q=relia&exchange=MCX").json();
     assert_eq!(elsewhere["instruments"], json!([]));
-    assert_eq!(get(gateway.address, "/instruments/search").json()["instruments"], json!([]));
+    let first = get(gateway.address, "/instruments/search?limit=3").json();
+    assert_eq!(first["instruments"].as_array().unwrap().len(), 3);
     assert_eq!(get(gateway.address, "/instruments/search?q=x&limit=many").status, 400);
 }
 

@@ -93,6 +93,8 @@ impl Outlet {
     /// it were received.
     pub fn write(&mut self, bytes: &[u8], stamps: &[u64], turn: &mut Turn<'_>) -> Written {
         if self.dead {
+            // The reading half may wait for its replies to leave: they never will.
+            self.settle_replies();
             return Written::Dead;
         }
         let messages = stamps.len() as u64;
