@@ -1,6 +1,5 @@
 //! What several tests need. Each test file takes what it uses, so the rest is not dead code.
 #![allow(dead_code)]
-#![expect(clippy::disallowed_types, reason = "a test server is no hot path")]
 
 pub mod client;
 pub mod gateway;
