@@ -1,5 +1,7 @@
 //! The commands of the program.
 
+mod indicators;
+
 use crate::assembly;
 use crate::clock::Clock;
 use crate::config::{self, Config, LogFormat};
@@ -58,6 +60,7 @@ pub fn command() -> Command {
                         .help("What the input is; found out by itself when left out"),
                 ),
         )
+        .subcommand(indicators::command())
         .subcommand(
             Command::new("record")
                 .about("Writes what the feed yields to a tape, until interrupted")
@@ -101,6 +104,7 @@ pub fn run() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("check-config", matches)) => check_config(matches),
         Some(("decode", matches)) => decode_input(matches),
+        Some(("indicators", matches)) => indicators::run(matches),
         Some(("record", matches)) => record_feed(matches),
         _ => serve(&matches),
     };

@@ -47,7 +47,7 @@
 //! | [`session`] | one browser tab: its reading and its writing half |
 //! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
-//! | [`wire`], [`kite`], [`tape`], [`decode`] | messages to clients, Kite's bytes, recorded files: values and bytes |
+//! | [`wire`], [`kite`], [`tape`], [`decode`], [`indicators`] | messages to clients, Kite's bytes, recorded files, files of bars: values and bytes |
 //! | [`market`] | what a market is: values and arithmetic |
 //!
 //! [`clock`] and [`stats`] serve all but `market`. Data flows down through slots; demand flows up from the board as
@@ -65,6 +65,7 @@ pub mod duty;
 pub mod fanout;
 pub mod feed;
 pub mod gateway;
+pub mod indicators;
 pub mod kite;
 pub mod market;
 pub mod record;
