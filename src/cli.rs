@@ -154,7 +154,10 @@ fn decode_input(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 }
 
 fn start_log(config: &Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(config.log.as_str())?;
+    // The WebSocket library would log its handshake with Kite, credentials and all, at level trace.
+    let filter = tracing_subscriber::EnvFilter::try_new(config.log.as_str())?
+        .add_directive("tungstenite=warn".parse()?)
+        .add_directive("tokio_tungstenite=warn".parse()?);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match config.log_format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),

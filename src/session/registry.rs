@@ -86,6 +86,8 @@ impl SessionInfo {
             "filter": *self.filter.lock().unwrap_or_else(PoisonError::into_inner),
             "delivered": self.stats.delivered.get(),
             "conflated": self.stats.conflated.get(),
+            // Operators chart it: nothing is dropped here but by conflation, where a newer value takes the place.
+            "dropped": 0,
             "bytes_sent": self.stats.bytes.get(),
             "queue_depth": self.inbox.get().map_or(0, |inbox| inbox.ring.depth()),
             "unsent_bytes": self.stats.unsent.get(),
