@@ -1,8 +1,12 @@
 //! What a market is: values and their arithmetic. No I/O, no threads, no clocks, no locks.
 
+pub mod calendar;
 pub mod demand;
 pub mod indicator;
 pub mod tick;
+pub mod timeframe;
 
+pub use calendar::{Calendar, SegmentKind, Session};
 pub use demand::Demand;
 pub use tick::{Depth, InstrumentToken, Layout, Level, Mode, Ohlc, Segment, Tick};
+pub use timeframe::Timeframe;

@@ -1,33 +1,38 @@
-//! The session state of the exchange by the clock: NSE's cash market, Monday to Friday. Holidays are not known here.
+//! The session state of the exchanges by the clock and the calendar.
 
-use serde_json::{Value, json};
+use crate::market::calendar::{Calendar, Ist, SegmentKind, State, Status};
+use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
 
-/// Indian Standard Time is five and a half hours ahead of UTC, all year.
-const IST_OFFSET_S: i64 = 19_800;
+/// The calendar that is built in; `None` if it were broken, which a test rules out.
+static BUILT_IN: LazyLock<Option<Calendar>> = LazyLock::new(|| Calendar::built_in().ok());
 
-/// `GET /market/status` at a Unix time.
+/// `GET /market/status` at a Unix time, by the built-in calendar.
 pub fn status(unix_s: i64) -> Value {
-    let ist = unix_s + IST_OFFSET_S;
-    let (day, second) = (ist.div_euclid(86_400), ist.rem_euclid(86_400));
-    // 1 January 1970 was a Thursday; 0 is Monday.
-    let weekday = (day + 3).rem_euclid(7);
-    let at = |hour: i64, minute: i64| hour * 3_600 + minute * 60;
-    let state = match second {
-        _ if weekday >= 5 => "closed",
-        second if second < at(9, 0) => "closed",
-        second if second < at(9, 15) => "pre-open",
-        second if second < at(15, 30) => "open",
-        second if second < at(15, 40) => "closing",
-        second if second < at(16, 0) => "post-close",
-        _ => "closed",
-    };
+    BUILT_IN.as_ref().map_or(Value::Null, |calendar| status_by(calendar, unix_s))
+}
+
+/// The same by any calendar. The fields beside `segments` are those of shares without derivatives on NSE, as clients
+/// know them; times are RFC 3339 in Indian time.
+pub fn status_by(calendar: &Calendar, unix_s: i64) -> Value {
+    let of = |kind| segment(&calendar.status(kind, unix_s));
+    let segments: Map<String, Value> =
+        SegmentKind::ALL.into_iter().map(|kind| (kind.name().to_owned(), of(kind))).collect();
+    let mut reply = json!({"exchange": "NSE", "timezone": "Asia/Kolkata", "timestamp": unix_s});
+    if let (Value::Object(reply), Value::Object(cash)) = (&mut reply, of(SegmentKind::Cash)) {
+        reply.extend(cash);
+        reply.insert("segments".to_owned(), segments.into());
+    }
+    reply
+}
+
+fn segment(status: &Status<'_>) -> Value {
     json!({
-        "exchange": "NSE",
-        "status": state,
-        "is_open": state == "open",
-        "timezone": "Asia/Kolkata",
-        "holidays": "not considered",
-        "timestamp": unix_s,
+        "status": status.state.name(),
+        "is_open": status.state == State::Open,
+        "next_change": status.next.map(|(at, _)| Ist(at).to_string()),
+        "next_status": status.next.map(|(_, state)| state.name()),
+        "occasion": status.occasion,
     })
 }
 
@@ -36,12 +41,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_state_follows_the_indian_clock() {
+    fn the_state_follows_clock_and_calendar() {
         let state = |unix_s| status(unix_s)["status"].as_str().unwrap().to_owned();
-        // Friday, 20 November 2026, 09:14:59 and 09:15:00 IST.
-        assert_eq!(state(1_795_146_299), "pre-open");
-        assert_eq!(state(1_795_146_300), "open");
-        assert_eq!(state(1_795_146_300 + 22_500), "closing");
-        assert_eq!(state(1_795_146_300 + 86_400), "closed");
+        // Friday, 20 November 2026, 09:15:00 IST.
+        let open = 1_795_146_300;
+        assert_eq!(state(open - 1), "pre-open");
+        assert_eq!(state(open), "open");
+        assert_eq!(state(open + 22_500), "closing");
+        assert_eq!(state(open + 86_400), "closed");
+        // Tuesday, a holiday: named; MCX has its evening.
+        let holiday = status(open + 4 * 86_400);
+        assert_eq!(holiday["status"], "closed");
+        assert_eq!(holiday["occasion"], "Guru Nanak Jayanti");
+        assert_eq!(holiday["next_change"], "2026-11-25T09:00:00+05:30");
+        assert_eq!(holiday["segments"]["mcx-non-agri"]["next_change"], "2026-11-24T17:00:00+05:30");
+        // Since August 2026 shares with derivatives are in their closing auction at 15:20.
+        let segments = &status(open + 365 * 60)["segments"];
+        assert_eq!(segments["cash-fno"]["status"], "closing-auction");
+        assert_eq!(segments["cash"]["is_open"], true);
+        assert_eq!(segments.as_object().unwrap().len(), SegmentKind::ALL.len());
     }
 }

@@ -4,6 +4,7 @@
 //! change afterwards: a new day's dump gives a new table, which its owner swaps in whole.
 
 pub mod dump;
+pub mod hours;
 pub mod names;
 pub mod search;
 pub mod source;
