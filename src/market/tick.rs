@@ -99,7 +99,7 @@ pub enum Layout {
 }
 
 /// The day's prices. `close` is the close of the *previous* day, as Kite sends it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Ohlc {
     /// First trade of the day.
     pub open: i32,
