@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+mod candles;
+
 /// Exit code for a start that was refused: a usage or configuration error (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
 
@@ -61,6 +63,7 @@ pub fn command() -> Command {
                 ),
         )
         .subcommand(indicators::command())
+        .subcommand(candles::command())
         .subcommand(
             Command::new("record")
                 .about("Writes what the feed yields to a tape, until interrupted")
@@ -105,6 +108,7 @@ pub fn run() -> ExitCode {
         Some(("check-config", matches)) => check_config(matches),
         Some(("decode", matches)) => decode_input(matches),
         Some(("indicators", matches)) => indicators::run(matches),
+        Some(("candles", matches)) => candles::run(matches),
         Some(("record", matches)) => record_feed(matches),
         _ => serve(&matches),
     };

@@ -48,6 +48,8 @@
 //! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
 //! | [`wire`], [`kite`], [`tape`], [`decode`], [`indicators`] | messages to clients, Kite's bytes, recorded files, files of bars: values and bytes |
+//! | [`candles`] | a tape's bars |
+//! | [`wire`], [`kite`], [`tape`], [`decode`] | messages to clients, Kite's bytes, recorded files: values and bytes |
 //! | [`market`] | what a market is: values and arithmetic |
 //!
 //! [`clock`] and [`stats`] serve all but `market`. Data flows down through slots; demand flows up from the board as
@@ -56,6 +58,7 @@
 //! To read on: [`fanout::slot`], then [`fanout::publisher`] and [`session::tab`].
 
 pub mod assembly;
+pub mod candles;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("demand", &["market", "fanout::board"]),
     ("server", &["kite::instruments", "fanout", "session", "stats", "duty"]),
     ("decode", &["market", "kite::packet", "tape"]),
+    ("candles", &["market", "kite::packet", "tape"]),
     ("indicators", &["market"]),
     ("record", &["market", "feed", "tape", "clock"]),
     ("config", &["kite::instruments"]),
