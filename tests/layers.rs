@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("session", &["market", "wire", "kite::instruments", "fanout", "clock", "stats"]),
     ("duty", &["market", "fanout::publisher", "feed", "session", "clock", "stats"]),
     ("demand", &["market", "fanout::board"]),
-    ("server", &["kite::instruments", "fanout", "session", "stats", "duty"]),
+    ("server", &["market::calendar", "kite::instruments", "fanout", "session", "stats", "duty"]),
     ("decode", &["market", "kite::packet", "tape"]),
     ("candles", &["market", "kite::packet", "tape"]),
     ("indicators", &["market"]),
