@@ -47,10 +47,9 @@
 //! | [`session`] | one browser tab: its reading and its writing half |
 //! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
-//! | [`wire`], [`kite`], [`tape`], [`decode`], [`indicators`] | messages to clients, Kite's bytes, recorded files, files of bars: values and bytes |
-//! | [`candles`] | a tape's bars |
-//! | [`wire`], [`kite`], [`tape`], [`decode`] | messages to clients, Kite's bytes, recorded files: values and bytes |
-//! | [`market`] | what a market is: values and arithmetic |
+//! | [`decode`], [`candles`], [`indicators`] | at the desk: a tape's ticks and candles, indicators over a file of bars |
+//! | [`wire`], [`kite`], [`tape`] | messages to clients, Kite's bytes, recorded files |
+//! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
 //!
 //! [`clock`] and [`stats`] serve all but `market`. Data flows down through slots; demand flows up from the board as
 //! events, so sessions drive Kite without knowing that it exists.
