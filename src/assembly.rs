@@ -211,11 +211,16 @@ pub fn instruments(config: &Config) -> Result<Instruments, AssemblyError> {
     if let Some(source) = &config.instruments {
         return Ok(instruments::load(source.reveal())?);
     }
-    let listings = market::listings(match config.feed {
+    Ok(market_names(match config.feed {
         FeedChoice::Market => market_instruments(config),
         _ => market::built_in_count(),
-    });
-    Ok(Instruments::from_rows(listings.iter().map(|listing| Row {
+    }))
+}
+
+/// The instruments of an embedded market of that size.
+pub fn market_names(count: usize) -> Instruments {
+    let listings = market::listings(count);
+    Instruments::from_rows(listings.iter().map(|listing| Row {
         token: listing.token.0,
         exchange_token: listing.token.0 >> 8,
         symbol: &listing.symbol,
@@ -227,5 +232,5 @@ pub fn instruments(config: &Config) -> Result<Instruments, AssemblyError> {
         strike: f64::from(listing.strike) / 100.0,
         tick_size: f64::from(listing.tick_size) / 100.0,
         lot_size: listing.lot_size,
-    })))
+    }))
 }

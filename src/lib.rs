@@ -51,7 +51,7 @@
 //! | [`wire`], [`kite`], [`tape`] | messages to clients, Kite's bytes, recorded files |
 //! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
 //!
-//! [`clock`] and [`stats`] serve all but `market`. Data flows down through slots; demand flows up from the board as
+//! [`clock`], [`stats`] and [`secret`] serve all but `market`. Data flows down through slots; demand flows up from the board as
 //! events, so sessions drive Kite without knowing that it exists.
 //!
 //! To read on: [`fanout::slot`], then [`fanout::publisher`] and [`session::tab`].
@@ -71,6 +71,7 @@ pub mod indicators;
 pub mod kite;
 pub mod market;
 pub mod record;
+pub mod secret;
 pub mod server;
 pub mod session;
 pub mod stats;

@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("market", &[]),
     ("clock", &[]),
     ("stats", &[]),
+    ("secret", &[]),
     // The macro `key!` is wire's own.
     ("key", &[]),
     ("wire", &["market", "key"]),
@@ -16,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("kite::instruments", &["market"]),
     ("tape", &["market", "kite::packet"]),
     ("fanout", &["market", "wire", "kite::packet", "clock", "stats"]),
-    ("feed", &["market", "kite::packet", "tape"]),
+    ("feed", &["market", "kite::packet", "tape", "secret"]),
     ("session", &["market", "wire", "kite::instruments", "fanout", "clock", "stats"]),
     ("duty", &["market", "fanout::publisher", "feed", "session", "clock", "stats"]),
     ("demand", &["market", "fanout::board"]),
@@ -25,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("candles", &["market", "kite::packet", "tape"]),
     ("indicators", &["market"]),
     ("record", &["market", "feed", "tape", "clock"]),
-    ("config", &["kite::instruments"]),
+    ("config", &["kite::instruments", "secret"]),
     (
         "gateway",
         &[

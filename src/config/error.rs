@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::key::Key;
-use super::value::REDACTED;
 use crate::kite::instruments::without_secrets;
+use crate::secret::REDACTED;
 
 /// The layer a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]

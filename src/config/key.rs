@@ -7,9 +7,9 @@ use reqwest::Url;
 
 use super::error::{ConfigError, Origin};
 use super::value::{
-    Allowed, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, Secret, TapeSpeed, TapeStart,
-    Threads, Value,
+    Allowed, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed, TapeStart, Threads, Value,
 };
+use crate::secret::Secret;
 use Allowed::{Form, Number, Range, Words, ZeroOr};
 
 /// What the program knows of one setting apart from its value.

@@ -22,6 +22,5 @@ pub use error::{ConfigError, Origin};
 pub use flag::{args, flag_hint};
 pub use key::{Config, KEYS, Key};
 pub use value::{
-    Allowed, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, Secret, TapeSpeed, TapeStart,
-    Threads,
+    Allowed, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed, TapeStart, Threads,
 };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::secret::Secret;
 
 /// Loads from a command line, variables and the text of a file, which is written for the test.
 fn load(flags: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Result<Config, ConfigError> {

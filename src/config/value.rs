@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 use crate::kite::instruments::without_secrets;
+use crate::secret::Secret;
 
 /// What a value may be; its `Display` is what the user reads.
 #[derive(Clone, Copy, Debug)]
@@ -143,37 +144,6 @@ impl Value for Url {
 
     fn show(&self) -> String {
         self.to_string()
-    }
-}
-
-/// A text that no log, error or dump of settings may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a text into custody.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-/// What stands for a secret wherever it is shown.
-pub const REDACTED: &str = "[redacted]";
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REDACTED)
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REDACTED)
     }
 }
 

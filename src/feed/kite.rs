@@ -22,7 +22,7 @@ mod status;
 mod wanted;
 
 pub use connector::KiteConnector;
-pub use credentials::{Credentials, CredentialsError, Secret, Source};
+pub use credentials::{Credentials, CredentialsError, Source};
 pub use duty::KiteFeed;
 pub use link::Down;
 pub use notice::Notice;

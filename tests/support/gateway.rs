@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
+use tickfan::assembly;
 use tickfan::clock::Clock;
 use tickfan::demand::DemandSettings;
 use tickfan::duty::Idle;
 use tickfan::feed::market;
 use tickfan::gateway::{FeedSource, Gateway, Settings, Threads};
-use tickfan::kite::instruments::{Instruments, Row};
 use tickfan::server::accept::AcceptSettings;
 use tickfan::server::app::App;
 use tickfan::session::writer::WriterSettings;
@@ -58,26 +58,9 @@ pub struct Running {
 /// Starts a gateway whose instruments are those of the embedded market.
 pub fn start(settings: Settings, source: FeedSource) -> Running {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let instruments = Arc::new(ArcSwap::from_pointee(instruments()));
+    let instruments = Arc::new(ArcSwap::from_pointee(assembly::market_names(market::built_in_count())));
     let gateway = runtime.block_on(Gateway::start(settings, source, instruments, Clock::system())).unwrap();
     Running { address: gateway.address, app: Arc::clone(&gateway.app), gateway: Some(gateway), runtime: Some(runtime) }
-}
-
-fn instruments() -> Instruments {
-    let listings = market::built_in();
-    Instruments::from_rows(listings.iter().map(|listing| Row {
-        token: listing.token.0,
-        exchange_token: listing.token.0 >> 8,
-        symbol: &listing.symbol,
-        name: listing.name,
-        exchange: listing.exchange,
-        segment: listing.segment,
-        instrument_type: listing.instrument_type,
-        expiry: listing.expiry.unwrap_or_default(),
-        strike: f64::from(listing.strike) / 100.0,
-        tick_size: f64::from(listing.tick_size) / 100.0,
-        lot_size: listing.lot_size,
-    }))
 }
 
 impl Running {

@@ -3,30 +3,8 @@
 //! An access token lives for a day at most, so a file is read anew before each attempt: whoever fetches the token in
 //! the morning only has to write it there.
 
-use std::fmt;
+use crate::secret::Secret;
 use std::path::PathBuf;
-
-/// A text that is never printed: its `Debug` is three stars, and it has no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the wire only.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Who we are to Kite.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -200,7 +178,7 @@ mod tests {
     fn secrets_are_encoded_and_never_printed() {
         let credentials = Credentials::new("a key", "t&+=");
         assert_eq!(credentials.query(), "api_key=a%20key&access_token=t%26%2B%3D");
-        assert_eq!(format!("{credentials:?}"), "Credentials { api_key: ***, access_token: *** }");
+        assert_eq!(format!("{credentials:?}"), "Credentials { api_key: [redacted], access_token: [redacted] }");
         assert_eq!(credentials.redact("a key, t&+= and t%26%2B%3D"), "***, *** and ***");
     }
 }
