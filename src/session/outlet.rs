@@ -25,9 +25,9 @@ pub struct TabStats {
     /// When the socket became full, monotonic; 0 while it is not.
     pub blocked_since_ns: Counter,
     /// Bytes of replies given to the writer and not yet handed to the operating system. The reading half adds, the
-    /// writing half sets it to 0.
+    /// writing half subtracts.
     pub replies: AtomicU64,
-    /// Rung when `replies` has become 0.
+    /// Rung when `replies` has become less.
     pub replied: Notify,
 }
 
@@ -53,6 +53,8 @@ pub struct Outlet {
     unsent_at: usize,
     /// The oldest message in `unsent`, and how many: their latency is counted when they leave.
     unsent_stamps: (u64, u64),
+    /// Bytes of replies in what was offered and has not left whole.
+    replies: u64,
     /// The writer watches the socket for room. Kept by the writer.
     pub watched: bool,
     /// The socket has failed: nothing more is written.
@@ -65,7 +67,16 @@ const TIMED_WRITES: u64 = 16;
 impl Outlet {
     /// An outlet to a non-blocking socket.
     pub fn new(socket: Arc<TcpStream>, stats: Arc<TabStats>) -> Self {
-        Self { socket, stats, unsent: Vec::new(), unsent_at: 0, unsent_stamps: (0, 0), watched: false, dead: false }
+        Self {
+            socket,
+            stats,
+            unsent: Vec::new(),
+            unsent_at: 0,
+            unsent_stamps: (0, 0),
+            replies: 0,
+            watched: false,
+            dead: false,
+        }
     }
 
     /// The socket, to be watched while it is full.
@@ -90,8 +101,9 @@ impl Outlet {
     }
 
     /// Hands `bytes` to the operating system, behind what it has not taken yet. `stamps` tell when the tick messages in
-    /// it were received.
-    pub fn write(&mut self, bytes: &[u8], stamps: &[u64], turn: &mut Turn<'_>) -> Written {
+    /// it were received, `replies` how many of the bytes are replies.
+    pub fn write(&mut self, bytes: &[u8], stamps: &[u64], replies: u64, turn: &mut Turn<'_>) -> Written {
+        self.replies += replies;
         if self.dead {
             // The reading half may wait for its replies to leave: they never will.
             self.settle_replies();
@@ -189,10 +201,11 @@ impl Outlet {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Everything has left, so every reply has.
-    fn settle_replies(&self) {
-        if self.stats.replies.load(Ordering::Relaxed) != 0 {
-            self.stats.replies.store(0, Ordering::Relaxed);
+    /// Everything offered has left, or never will.
+    fn settle_replies(&mut self) {
+        let replies = std::mem::take(&mut self.replies);
+        if replies > 0 {
+            self.stats.replies.fetch_sub(replies, Ordering::Relaxed);
             self.stats.replied.notify_one();
         }
     }

@@ -51,6 +51,8 @@ pub struct Tab {
     timer_ns: u64,
     /// The time of that kind which the writer has noted last.
     noted_ns: u64,
+    /// Bytes of replies put together since the writer asked last.
+    replies: u64,
 }
 
 /// Least time between two notices of conflation.
@@ -71,6 +73,7 @@ impl Tab {
             told_ns: 0,
             timer_ns: 0,
             noted_ns: 0,
+            replies: 0,
         }
     }
 
@@ -94,6 +97,7 @@ impl Tab {
         }
         self.firehose = change.firehose.unwrap_or(self.firehose);
         turn.out.extend_from_slice(&change.reply);
+        self.replies += change.reply.len() as u64;
         for lane in change.add {
             let id = lane.slot.id;
             self.lanes.insert(id, lane);
@@ -111,8 +115,9 @@ impl Tab {
     }
 
     /// Appends a finished frame.
-    pub fn send(&self, frame: &[u8], turn: &mut Turn<'_>) {
+    pub fn send(&mut self, frame: &[u8], turn: &mut Turn<'_>) {
         turn.out.extend_from_slice(frame);
+        self.replies += frame.len() as u64;
         turn.counters.messages.add(1);
     }
 
@@ -321,6 +326,11 @@ impl Tab {
         self.untold = 0;
         self.told_ns = turn.now_ns;
         turn.counters.messages.add(1);
+    }
+
+    /// How many bytes of what was put together since the last call are replies.
+    pub fn take_replies(&mut self) -> u64 {
+        std::mem::take(&mut self.replies)
     }
 
     /// The time at which the tab wants a turn, if the writer has not noted it yet.

@@ -58,6 +58,8 @@ struct Filled {
     out_end: usize,
     /// Where its stamps end.
     stamps_end: usize,
+    /// How many of its bytes are replies.
+    replies: u64,
 }
 
 impl std::fmt::Debug for Writer {
@@ -261,7 +263,8 @@ impl Writer {
         let begin = self.filled.last().map_or(0, |filled| filled.out_end);
         if self.out.len() > begin {
             let (out_end, stamps_end) = (self.out.len(), self.stamps.len());
-            self.filled.push(Filled { key, more, out_end, stamps_end });
+            let replies = self.tab(key).map_or(0, Tab::take_replies);
+            self.filled.push(Filled { key, more, out_end, stamps_end, replies });
             if out_end >= ARENA {
                 self.hand_over(recorder);
             }
@@ -279,11 +282,11 @@ impl Writer {
         let (mut out, mut stamps) = (std::mem::take(&mut self.out), std::mem::take(&mut self.stamps));
         let (mut out_at, mut stamps_at) = (0, 0);
         let mut turn = turn!(self, recorder);
-        for Filled { key, more, out_end, stamps_end } in filled.drain(..) {
+        for Filled { key, more, out_end, stamps_end, replies } in filled.drain(..) {
             let (bytes, received) = (&out[out_at..out_end], &stamps[stamps_at..stamps_end]);
             (out_at, stamps_at) = (out_end, stamps_end);
             let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { continue };
-            let written = tab.outlet.write(bytes, received, &mut turn);
+            let written = tab.outlet.write(bytes, received, replies, &mut turn);
             match written {
                 Written::All if more => self.unfinished.push_back(key),
                 Written::Blocked if !tab.outlet.watched => watch(&self.registry, tab, key, &self.counters),
