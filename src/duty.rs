@@ -137,7 +137,7 @@ impl Congestion {
 pub struct FeedPart {
     /// The source of messages.
     pub feed: Box<dyn Feed>,
-    /// Stops 2 to 5.
+    /// Stops 2 to 6.
     pub publisher: Publisher,
     /// Where demand comes in.
     pub door: Arc<FeedDoor>,

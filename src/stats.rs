@@ -48,7 +48,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// What the feed's thread counts: stops 1 to 5.
+    /// What the feed's thread counts: stops 1 to 6.
     FeedCounters {
         /// Binary messages from upstream.
         messages,
@@ -82,7 +82,7 @@ counters! {
 }
 
 counters! {
-    /// What a writer's thread counts: stops 6 to 8.
+    /// What a writer's thread counts: stops 7 and 8.
     WriterCounters {
         /// Tick messages handed to the operating system.
         delivered,

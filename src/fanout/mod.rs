@@ -1,4 +1,4 @@
-//! The data plane: stops 3 to 5 of a tick. Everything lock-free is here, and nothing else is.
+//! The data plane: stops 3, 4 and 6 of a tick. Everything lock-free is here, and nothing else is.
 //!
 //! [`slot::Slot`] holds the newest tick of one instrument and its published subscriber list, [`board::Board`] finds and
 //! changes them, [`ring::Ring`] is one session's bounded inbox, [`port::Port`] is the door of a writer thread.

@@ -1,4 +1,4 @@
-//! Stops 2 to 5 of a tick, in one place: a message is cut into packets, each decoded, its slot found, stored, encoded
+//! Stops 2 to 6 of a tick, in one place: a message is cut into packets, each decoded, its slot found, stored, encoded
 //! as its subscribers want it, and offered to each of their rings.
 
 use super::board::{Board, Table};
@@ -119,7 +119,7 @@ impl Publisher {
     }
 }
 
-/// Stops 3 to 5 for one tick.
+/// Stops 4 to 6 for one tick.
 #[inline]
 fn publish(
     slot: &Slot,

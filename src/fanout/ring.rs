@@ -1,4 +1,4 @@
-//! Stop 5 of a tick: a session's bounded inbox.
+//! Stop 6 of a tick: a session's bounded inbox.
 //!
 //! A queue of shared updates plus one bit, *behind*. While the queue has room every update is kept; when it is full the
 //! offer is refused and the bit set. The writer answers the bit by reading the newest value of each of its

@@ -1,4 +1,4 @@
-//! Stop 0 of a live tick: the one connection to Kite's ticker.
+//! Stop 1 of a live tick: the one connection to Kite's ticker.
 //!
 //! Two halves on two threads. [`KiteFeed`] lives on the data plane: it owns the open socket, never blocks, reads,
 //! subscribes, and gives the socket up when it dies. [`KiteConnector`] lives on the control plane: it does all that

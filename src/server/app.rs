@@ -19,9 +19,9 @@ pub struct App {
     pub context: Arc<StreamContext>,
     /// The feed's state.
     pub feed: FeedStatus,
-    /// Stops 1 to 5.
+    /// Stops 1 to 6.
     pub feed_counters: Arc<FeedCounters>,
-    /// Stops 6 to 8, a thread each.
+    /// Stops 7 and 8, a thread each.
     pub writer_counters: Vec<Arc<WriterCounters>>,
     /// The data plane's threads.
     pub duty_counters: Vec<Arc<DutyCounters>>,

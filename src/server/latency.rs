@@ -39,8 +39,7 @@ pub fn hgrm(histogram: &Histogram<u64>) -> String {
     let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
     for step in histogram.iter_quantiles(5) {
         let value = step.value_iterated_to() as f64 / 1e3;
-        let (quantile, count) = (step.quantile_iterated_to(), step.count_since_last_iteration());
-        let _ = count;
+        let quantile = step.quantile_iterated_to();
         let total = histogram.count_between(0, step.value_iterated_to());
         if quantile < 1.0 {
             let _ = writeln!(text, "{value:12.3} {quantile:2.12} {total:10} {:14.2}", 1.0 / (1.0 - quantile));

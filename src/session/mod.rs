@@ -1,4 +1,4 @@
-//! One browser tab: what it wants, and stops 6 to 8 of its ticks.
+//! One browser tab: what it wants, and stops 7 and 8 of its ticks.
 //!
 //! A connection has two halves that share a socket. The *reading* half ([`stream`]) is a task on the control side: it
 //! takes requests, changes the board, and sends what it has to say to the *writing* half ([`tab::Tab`]), which belongs

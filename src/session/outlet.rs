@@ -95,11 +95,6 @@ impl Outlet {
         self.dead || !self.unsent.is_empty()
     }
 
-    /// Whether its socket has failed.
-    pub fn is_dead(&self) -> bool {
-        self.dead
-    }
-
     /// Hands `bytes` to the operating system, behind what it has not taken yet. `stamps` tell when the tick messages in
     /// it were received, `replies` how many of the bytes are replies.
     pub fn write(&mut self, bytes: &[u8], stamps: &[u64], replies: u64, turn: &mut Turn<'_>) -> Written {

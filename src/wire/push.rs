@@ -1,4 +1,4 @@
-//! Stop 7 of a tick: the message a subscriber gets, in its format and mode.
+//! Stop 5 of a tick: the message a subscriber gets, in its format and mode.
 
 use super::encoding::{Encoding, Format};
 use super::frame::{self, Opcode, Span};
