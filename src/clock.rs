@@ -71,3 +71,23 @@ impl Clock {
         }
     }
 }
+
+/// The time of the market as its feed tells it: that of a tape's records. A live feed tells none, then it is the wall
+/// clock's. Candles close by it, so a tape gives the same candles at any speed.
+#[derive(Clone, Debug, Default)]
+pub struct MarketTime(Arc<AtomicU64>);
+
+impl MarketTime {
+    /// Says, before a message is handed out, what time it is in it; Unix nanoseconds. Never goes back.
+    /// **Thread**: the feed's.
+    pub fn tell(&self, unix_ns: u64) {
+        // Release: who reads this time finds in its queue every tick from before it.
+        self.0.store(unix_ns.max(self.0.load(Ordering::Relaxed)), Ordering::Release);
+    }
+
+    /// What was told last. Any thread.
+    #[inline]
+    pub fn told(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|told| *told != 0)
+    }
+}

@@ -240,7 +240,8 @@ impl DataPlane {
                 // A second waker of the same poll would replace the first: the feed is woken through the writer's.
                 let (frame, writer) = frames.into_iter().next().ok_or_else(|| io::Error::other("no writer"))?;
                 feed_door = Arc::new(FeedDoor::shared(Arc::clone(&doors[0])));
-                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder());
+                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder())
+                    .follow(feed.market_time());
                 let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), Vec::new());
                 duties.push(("tickfan-duty".to_owned(), Duty::new(frame, Some(part), Some(writer))?));
             }
@@ -248,7 +249,8 @@ impl DataPlane {
                 let (poll, waker) = Duty::poll()?;
                 feed_door = Arc::new(FeedDoor::own(waker));
                 let feed_frame = frame(poll, writers);
-                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder());
+                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder())
+                    .follow(feed.market_time());
                 let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), doors.clone());
                 duties.push(("tickfan-feed".to_owned(), Duty::new(feed_frame, Some(part), None)?));
                 for (at, (frame, writer)) in frames.into_iter().enumerate() {

@@ -96,6 +96,10 @@ counters! {
         unsubscribed,
         /// Values held back by a tab's throttle; the last one is sent when its time comes.
         throttled,
+        /// Candles, indicator values, alerts and what else may not be lost.
+        derived,
+        /// Tabs given up because they did not take what may not be lost.
+        overrun_tabs,
         /// Replies, heartbeats and notices.
         messages,
         /// Bytes handed to the operating system.

@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("kite::instruments", &["market"]),
     ("tape", &["market", "kite::packet"]),
     ("fanout", &["market", "wire", "kite::packet", "clock", "stats"]),
-    ("feed", &["market", "kite::packet", "tape", "secret"]),
+    ("feed", &["market", "kite::packet", "tape", "secret", "clock"]),
     ("session", &["market", "wire", "kite::instruments", "fanout", "clock", "stats"]),
     ("duty", &["market", "fanout::publisher", "feed", "session", "clock", "stats"]),
     ("demand", &["market", "fanout::board"]),

@@ -212,7 +212,7 @@ mod tests {
     use crate::wire::Format;
 
     fn inbox(key: u32) -> Arc<Inbox> {
-        Arc::new(Inbox { ring: Ring::new(4), key, port: Arc::new(Port::new(4)) })
+        Arc::new(Inbox::new(Ring::new(4), key, Arc::new(Port::new(4))))
     }
 
     const fn encoding(mode: Mode) -> Encoding {

@@ -6,7 +6,7 @@ use super::port::Port;
 use super::ring::Offer;
 use super::slot::{PacketWords, Slot};
 use super::update::UpdatePool;
-use crate::clock::Clock;
+use crate::clock::{Clock, MarketTime};
 use crate::kite::packet;
 use crate::market::Tick;
 use crate::stats::{FeedCounters, Recorder, Stop};
@@ -18,6 +18,7 @@ pub struct Publisher {
     table: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
     pool: UpdatePool,
     clock: Clock,
+    market_time: MarketTime,
     counters: Arc<FeedCounters>,
     recorder: Recorder,
     /// Packets until the next one whose stops are timed one by one.
@@ -58,10 +59,17 @@ impl Publisher {
             table: Cache::new(Arc::clone(board.table())),
             pool: UpdatePool::default(),
             clock,
+            market_time: MarketTime::default(),
             counters,
             recorder,
             until_sample: 0,
         }
+    }
+
+    /// Stamps updates with the time of a feed that has its own.
+    pub fn follow(mut self, market_time: MarketTime) -> Self {
+        self.market_time = market_time;
+        self
     }
 
     /// Publishes every packet of a message. `woken_ns` is when the thread last woke or finished other work.
@@ -104,8 +112,10 @@ impl Publisher {
         };
         lap.ends(Stop::Board);
         let received_unix_ns = self.clock.unix_ns(received_ns);
+        let market_ns = self.market_time.told().unwrap_or(received_unix_ns);
         let words = PacketWords::new(bytes, received_ns);
-        publish(slot, words, tick, received_unix_ns, &mut self.pool, &self.counters, &mut lap);
+        let times = Times { received_unix_ns, market_ns };
+        publish(slot, words, tick, times, &mut self.pool, &self.counters, &mut lap);
     }
 
     /// Hands latencies over to the collector when it is time.
@@ -119,13 +129,19 @@ impl Publisher {
     }
 }
 
+/// When a tick came, Unix nanoseconds: by the wall clock and by that of the market.
+struct Times {
+    received_unix_ns: u64,
+    market_ns: u64,
+}
+
 /// Stops 4 to 6 for one tick.
 #[inline]
 fn publish(
     slot: &Slot,
     mut words: PacketWords,
     tick: Tick,
-    received_unix_ns: u64,
+    times: Times,
     pool: &mut UpdatePool,
     counters: &FeedCounters,
     lap: &mut Lap<'_>,
@@ -135,7 +151,7 @@ fn publish(
     counters.ticks.add(1);
     let subscribers = slot.subscribers();
     lap.ends(Stop::Slot);
-    if subscribers.encodings.is_empty() {
+    if subscribers.list.is_empty() {
         counters.unsubscribed_ticks.add(1);
         return;
     }
@@ -146,7 +162,8 @@ fn publish(
     update.slot = slot.id;
     update.numbers = numbers;
     update.received_ns = words.received_ns();
-    update.received_unix_ns = received_unix_ns;
+    update.received_unix_ns = times.received_unix_ns;
+    update.market_ns = times.market_ns;
     update.tick = tick;
     counters.encodings.add(update.encode(subscribers.encodings));
     counters.updates.add(1);
@@ -163,9 +180,7 @@ fn publish(
             Offer::Queued => queued += 1,
             Offer::Conflated => conflated += 1,
         }
-        if inbox.ring.announce() {
-            inbox.port.push(inbox.key);
-        }
+        inbox.announce();
     }
     lap.ends(Stop::Ring);
     counters.queued.add(queued);

@@ -1,6 +1,7 @@
 //! Stops 3 and 4 of a tick: the place of one instrument. It holds the newest tick and the published list of subscribers.
 
 use super::latest::Latest;
+use super::mail::Mailbox;
 use super::port::Port;
 use super::ring::Ring;
 use super::update::Update;
@@ -35,12 +36,30 @@ impl Numbers {
 /// What a subscriber is to the data plane: where its updates go.
 #[derive(Debug)]
 pub struct Inbox {
-    /// Its queue.
+    /// Its queue of ticks.
     pub ring: Ring<Arc<Update>>,
+    /// What must not be conflated away, and news of candles and indicators.
+    pub mail: Mailbox,
     /// Its number at its writer.
     pub key: u32,
     /// Its writer's door.
     pub port: Arc<Port>,
+}
+
+impl Inbox {
+    /// An empty inbox of the session with that key at the writer behind `port`.
+    pub fn new(ring: Ring<Arc<Update>>, key: u32, port: Arc<Port>) -> Self {
+        Self { ring, mail: Mailbox::default(), key, port }
+    }
+
+    /// Puts the session into its writer's list, if it does not stand there. Afterwards, when a whole batch is posted,
+    /// the writer must be woken if it sleeps. Any thread.
+    #[inline]
+    pub fn announce(&self) {
+        if self.ring.announce() {
+            self.port.push(self.key);
+        }
+    }
 }
 
 /// One entry of a slot's list.

@@ -19,6 +19,8 @@ pub struct Update {
     pub received_ns: u64,
     /// When the message was read, Unix time.
     pub received_unix_ns: u64,
+    /// What time it was in the market then, Unix time: that of `received_unix_ns` but for a tape.
+    pub market_ns: u64,
     /// The value.
     pub tick: Tick,
     /// The frames, one behind the other.
@@ -34,6 +36,7 @@ impl Default for Update {
             numbers: Numbers::default(),
             received_ns: 0,
             received_unix_ns: 0,
+            market_ns: 0,
             tick: Tick::ltp(InstrumentToken(0), 0),
             bytes: Vec::new(),
             spans: [Span::default(); Encoding::COUNT],

@@ -8,6 +8,7 @@ pub mod kite;
 pub mod market;
 pub mod tape;
 
+use crate::clock::MarketTime;
 use crate::market::InstrumentToken;
 
 pub use crate::market::Demand;
@@ -37,6 +38,11 @@ pub trait Feed: Send {
     /// polled only while no reading tab is behind.
     fn patient(&self) -> bool {
         false
+    }
+
+    /// Where the feed says what time its messages are from, if that is not now.
+    fn market_time(&self) -> MarketTime {
+        MarketTime::default()
     }
 
     /// Tells what the subscribers want. Feeds that have a [`Feed::universe`] may ignore it.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Demand, Feed};
+use crate::clock::MarketTime;
 use crate::market::InstrumentToken;
 use crate::tape::{TapeEnd, TapeError, TapeReader, TapeScan, scan};
 
@@ -33,6 +34,7 @@ pub struct TapeFeed {
     reader: TapeReader<BufReader<File>>,
     state: State,
     progress: Arc<TapeProgress>,
+    time: MarketTime,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +67,7 @@ impl TapeFeed {
             Start::AtOnce => State::Starting,
             Start::OnFirstSubscriber => State::Waiting,
         };
-        Ok(Self { options, found, reader, state, progress })
+        Ok(Self { options, found, reader, state, progress, time: MarketTime::default() })
     }
 
     /// What is on the tape.
@@ -142,6 +144,7 @@ impl Feed for TapeFeed {
                 break;
             }
             let message = self.reader.message();
+            self.time.tell(self.reader.time_ns());
             sink(message);
             messages += 1;
             packets += weight(message);
@@ -161,6 +164,10 @@ impl Feed for TapeFeed {
 
     fn patient(&self) -> bool {
         self.options.speed == Speed::Max
+    }
+
+    fn market_time(&self) -> MarketTime {
+        self.time.clone()
     }
 
     fn demand(&mut self, changes: &[Demand]) {

@@ -11,7 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use date::{BadDate, Date, Ist};
+pub use date::{BadDate, Date, Ist, Utc, UtcText};
 pub use kind::{Listing, Market, SegmentKind};
 pub use session::{Phase, Session, State};
 pub use source::CalendarError;

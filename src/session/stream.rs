@@ -243,7 +243,7 @@ impl Stream {
     fn inbox(&mut self) -> Arc<Inbox> {
         let inbox = self.inbox.get_or_insert_with(|| {
             let ring = Ring::new(self.context.ring_capacity);
-            Arc::new(Inbox { ring, key: self.place.key, port: Arc::clone(&self.place.door.port) })
+            Arc::new(Inbox::new(ring, self.place.key, Arc::clone(&self.place.door.port)))
         });
         let _ = self.info.inbox.set(Arc::clone(inbox));
         Arc::clone(inbox)

@@ -1,7 +1,7 @@
 //! Stop 7 of a tick, for one tab: the writing half of a connection.
 //!
-//! A tab's messages leave in this order: replies, lanes whose newest value is owed (a snapshot, or after the ring ran
-//! over), then the ring. All of it is put into one buffer, which leaves in one write through the [`Outlet`].
+//! A tab's messages leave in this order: replies, the mail (candles, indicators, alerts), lanes whose newest value is
+//! owed (a snapshot, or after the ring ran over), then the ring. All of it is put into one buffer, which leaves in one write through the [`Outlet`].
 
 use super::batch::Batch;
 use super::door::Change;
@@ -9,12 +9,14 @@ use super::lane::Lane;
 use super::outlet::{Outlet, TabStats};
 use super::turn::Turn;
 use crate::fanout::board::Board;
+use crate::fanout::mail::Mailbox;
 use crate::fanout::slot::{Inbox, Slot, Value};
 use crate::fanout::update::Update;
 use crate::market::Mode;
 use crate::stats::Stop;
+use crate::wire::close::Close;
 use crate::wire::{Encoding, Format, push};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ pub struct Tab {
     firehose: Option<Mode>,
     /// Lanes whose newest value must be sent, oldest first.
     owed: VecDeque<u32>,
+    /// Subscriptions to candles and indicators: mail for another ticket is of one that was given back.
+    tickets: FxHashSet<u32>,
     batch: Option<Box<Batch>>,
     /// Conflated values the tab has not been told of.
     untold: u64,
@@ -53,6 +57,8 @@ pub struct Tab {
     noted_ns: u64,
     /// Bytes of replies put together since the writer asked last.
     replies: u64,
+    /// It was told that it is too slow: nothing follows.
+    given_up: bool,
 }
 
 /// Least time between two notices of conflation.
@@ -68,12 +74,14 @@ impl Tab {
             lanes: FxHashMap::default(),
             firehose: None,
             owed: VecDeque::new(),
+            tickets: FxHashSet::default(),
             batch: None,
             untold: 0,
             told_ns: 0,
             timer_ns: 0,
             noted_ns: 0,
             replies: 0,
+            given_up: false,
         }
     }
 
@@ -88,6 +96,8 @@ impl Tab {
         for id in change.remove {
             self.lanes.remove(&id);
         }
+        self.tickets.retain(|ticket| !change.tickets.end.contains(ticket));
+        self.tickets.extend(change.tickets.begin);
         if let Some(delivery) = change.delivery {
             self.delivery = delivery;
             self.lanes.values_mut().for_each(|lane| lane.due_ns = 0);
@@ -125,7 +135,9 @@ impl Tab {
     pub fn fill(&mut self, turn: &mut Turn<'_>) -> bool {
         // Taken out for the time being: a clone would cost a locked instruction twice.
         let Some(inbox) = self.inbox.take() else { return false };
-        let more = if self.outlet.is_shut() {
+        let more = if self.given_up {
+            false
+        } else if self.outlet.is_shut() {
             release(&inbox);
             false
         } else {
@@ -141,6 +153,9 @@ impl Tab {
             while inbox.ring.take().is_some() {}
             self.owe_all(turn.board);
         }
+        if self.read_mail(&inbox.mail, turn) {
+            return true;
+        }
         while let Some(id) = self.owed.pop_front() {
             self.pay(id, turn);
             if turn.is_full() {
@@ -155,6 +170,36 @@ impl Tab {
         }
         self.tell(turn);
         self.end_batch(turn);
+        false
+    }
+
+    /// Sends what waits beside the ring; true when the budget is used up. A tab whose mailbox has overrun has lost what
+    /// may not be lost: it is told to come back.
+    fn read_mail(&mut self, mail: &Mailbox, turn: &mut Turn<'_>) -> bool {
+        if mail.is_overrun() {
+            if !std::mem::replace(&mut self.given_up, true) {
+                turn.counters.overrun_tabs.add(1);
+                turn.out.extend_from_slice(&Close::TooSlow.frame());
+            }
+            while mail.take().is_some() {}
+            return false;
+        }
+        while let Some(letter) = mail.take() {
+            let ticket = letter.ticket();
+            let Some(message) = letter.open().filter(|_| ticket == 0 || self.tickets.contains(&ticket)) else {
+                continue;
+            };
+            let Some((frame, body)) = message.frame(self.delivery.format) else { continue };
+            turn.counters.derived.add(1);
+            if self.delivery.batch_size > 0 {
+                self.append_to_batch(body, turn.now_ns, turn);
+            } else {
+                turn.out.extend_from_slice(frame);
+            }
+            if turn.is_full() {
+                return true;
+            }
+        }
         false
     }
 

@@ -11,23 +11,26 @@ pub enum Format {
     Json,
     /// MessagePack in binary frames, the same maps.
     Msgpack,
+    /// Nothing is written: the subscriber is the program itself and reads the tick as it is.
+    Unwritten,
 }
 
 impl Format {
-    /// All formats.
-    pub const ALL: [Self; 2] = [Self::Json, Self::Msgpack];
+    /// Those in which something is written, in the order of their numbers.
+    pub const WRITTEN: [Self; 2] = [Self::Json, Self::Msgpack];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
             Self::Msgpack => "msgpack",
+            Self::Unwritten => "unwritten",
         }
     }
 
     /// The format of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
+        Self::WRITTEN.into_iter().find(|format| format.name() == name)
     }
 }
 
@@ -42,16 +45,16 @@ pub struct Encoding {
 
 impl Encoding {
     /// How many there are.
-    pub const COUNT: usize = Format::ALL.len() * Mode::ALL.len();
+    pub const COUNT: usize = Format::WRITTEN.len() * Mode::ALL.len();
 
-    /// Its number, `0..COUNT`.
+    /// Its number, `0..COUNT` for one that is written.
     pub const fn index(self) -> usize {
         self.format as usize * Mode::ALL.len() + self.mode as usize
     }
 
     /// All of them, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
-        Format::ALL.into_iter().flat_map(|format| Mode::ALL.into_iter().map(move |mode| Self { format, mode }))
+        Format::WRITTEN.into_iter().flat_map(|format| Mode::ALL.into_iter().map(move |mode| Self { format, mode }))
     }
 }
 
@@ -60,9 +63,11 @@ impl Encoding {
 pub struct EncodingSet(u8);
 
 impl EncodingSet {
-    /// Adds one.
+    /// Adds one, if it is written.
     pub const fn insert(&mut self, encoding: Encoding) {
-        self.0 |= 1 << encoding.index();
+        if !matches!(encoding.format, Format::Unwritten) {
+            self.0 |= 1 << encoding.index();
+        }
     }
 
     /// Whether it is wanted.

@@ -108,8 +108,9 @@ impl Notation for Json<'_> {
     }
 
     fn float(&mut self, value: f64) {
-        // serde_json prints the shortest form that reads back the same, and `null` for what JSON cannot say.
-        self.put(&serde_json::Value::from(value).to_string());
+        // serde_json prints the shortest form that reads back the same, and `null` for what JSON cannot say. Writing to
+        // memory cannot fail.
+        let _ = serde_json::to_writer(&mut *self.0, &value);
     }
 
     fn bool(&mut self, value: bool) {

@@ -1,6 +1,7 @@
 //! What is said to clients. Pure: values to bytes and back; no sockets, no clocks, no threads.
 
 pub mod close;
+pub mod derived;
 pub mod encoding;
 pub mod frame;
 pub mod json;

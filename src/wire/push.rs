@@ -20,14 +20,21 @@ pub fn tick_frame(out: &mut Vec<u8>, encoding: Encoding, tick: &Tick, arrived_un
         Format::Msgpack => frame::build(out, Opcode::Binary, |out| {
             write_tick(&mut Msgpack(out), tick, mode, arrived_unix_ns, snapshot);
         }),
+        Format::Unwritten => Span::default(),
     }
 }
 
 /// Appends any message as a frame.
 pub fn value_frame(out: &mut Vec<u8>, format: Format, message: &Value) -> Span {
+    written(out, format, |to| to.value(message))
+}
+
+/// Appends as a frame what `write` says, in whichever notation.
+pub(super) fn written(out: &mut Vec<u8>, format: Format, write: impl FnOnce(&mut dyn Notation)) -> Span {
     match format {
-        Format::Json => frame::build(out, Opcode::Text, |out| Json(out).value(message)),
-        Format::Msgpack => frame::build(out, Opcode::Binary, |out| Msgpack(out).value(message)),
+        Format::Json => frame::build(out, Opcode::Text, |out| write(&mut Json(out))),
+        Format::Msgpack => frame::build(out, Opcode::Binary, |out| write(&mut Msgpack(out))),
+        Format::Unwritten => Span::default(),
     }
 }
 
@@ -50,6 +57,7 @@ pub fn batch_frame(out: &mut Vec<u8>, format: Format, count: usize, bodies: &[u8
             write(&mut Msgpack(out), count);
             out.extend_from_slice(bodies);
         }),
+        Format::Unwritten => Span::default(),
     }
 }
 

@@ -111,5 +111,5 @@ impl Plane {
 
 /// An inbox for a subscriber with that number at a writer.
 pub fn inbox(capacity: usize, key: u32, port: &Arc<Port>) -> Arc<Inbox> {
-    Arc::new(Inbox { ring: Ring::new(capacity), key, port: Arc::clone(port) })
+    Arc::new(Inbox::new(Ring::new(capacity), key, Arc::clone(port)))
 }

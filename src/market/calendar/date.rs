@@ -114,9 +114,60 @@ impl fmt::Display for Ist {
     }
 }
 
+/// A Unix time in seconds as RFC 3339 in UTC: `2026-08-03T03:45:00Z`. Years 0 to 9999.
+#[derive(Clone, Copy, Debug)]
+pub struct Utc(pub i64);
+
+impl Utc {
+    /// The text, without memory of its own: it is written for every value of an indicator.
+    pub fn text(self) -> UtcText {
+        let (year, month, day) = Date(self.0.div_euclid(DAY_S) as i32).civil();
+        let second = self.0.rem_euclid(DAY_S) as u32;
+        let mut text = *b"0000-00-00T00:00:00Z";
+        let mut put = |at: usize, digits: usize, mut number: u32| {
+            for place in text[at..at + digits].iter_mut().rev() {
+                *place = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0, 4, year.clamp(0, 9_999).unsigned_abs());
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, second / 3_600);
+        put(14, 2, second / 60 % 60);
+        put(17, 2, second % 60);
+        UtcText(text)
+    }
+}
+
+/// See [`Utc::text`].
+#[derive(Clone, Copy, Debug)]
+pub struct UtcText([u8; 20]);
+
+impl UtcText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        // Only digits are ever put into it.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn utc_is_written_in_full() {
+        assert_eq!(Utc(1_762_257_900).to_string(), "2025-11-04T12:05:00Z");
+        assert_eq!(Utc(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(Utc(951_868_799).to_string(), "2000-02-29T23:59:59Z");
+    }
 
     #[test]
     fn dates_and_days_convert_both_ways() {
