@@ -7,7 +7,7 @@
 //! Bounded: messages by [`Mailbox::LIMIT`], beyond which the tab is given up as too slow, news by the number of
 //! interests.
 
-use super::series::{Interest, Message};
+use super::series::{Interest, Message, Subscription};
 use crossbeam::queue::SegQueue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub enum Mail {
     /// A message that must arrive.
     Message {
-        /// To which of the connection's subscriptions it belongs; 0 for the connection itself.
-        ticket: u32,
+        /// To which of the connection's subscriptions it belongs; `None` for the connection itself.
+        of: Option<Arc<Subscription>>,
         /// The message.
         message: Arc<Message>,
     },
@@ -48,7 +48,7 @@ impl Mailbox {
     pub const LIMIT: usize = 4_096;
 
     /// Puts in a message; false, once and for all, when there is no room. Any thread.
-    pub fn keep(&self, ticket: u32, message: Arc<Message>) -> bool {
+    pub fn keep(&self, of: Option<Arc<Subscription>>, message: Arc<Message>) -> bool {
         // Relaxed: a count that is a few messages off under a race bounds as well.
         if self.overrun.load(Ordering::Relaxed) {
             return false;
@@ -59,7 +59,7 @@ impl Mailbox {
             self.overrun.store(true, Ordering::Release);
             return false;
         }
-        self.queue.push(Mail::Message { ticket, message });
+        self.queue.push(Mail::Message { of, message });
         true
     }
 
@@ -97,9 +97,9 @@ mod tests {
     fn what_finds_no_room_ends_the_tab_and_is_never_lost_in_silence() {
         let mail = Mailbox::default();
         let message = || Arc::new(Message::default());
-        let kept = (0..=Mailbox::LIMIT).filter(|_| mail.keep(0, message())).count();
+        let kept = (0..=Mailbox::LIMIT).filter(|_| mail.keep(None, message())).count();
         assert_eq!((kept, mail.is_overrun(), mail.depth()), (Mailbox::LIMIT, true, Mailbox::LIMIT));
         assert!(mail.take().is_some());
-        assert!(!mail.keep(0, message()), "a gap in the middle would be worse than an end");
+        assert!(!mail.keep(None, message()), "a gap in the middle would be worse than an end");
     }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Message {
     /// Counts the messages of its series from 1.
     pub number: u64,
-    /// How many bars of its series were closed before it.
+    /// How many bars of its series were closed, up to and with this message.
     pub epoch: u64,
     bytes: Vec<u8>,
     spans: [Span; Format::WRITTEN.len()],
@@ -62,12 +62,31 @@ impl Series {
     }
 }
 
+/// One subscription of a connection, to one series or to many.
+#[derive(Debug, Default)]
+pub struct Subscription {
+    ended: AtomicBool,
+}
+
+impl Subscription {
+    /// Ends it: its mail is passed over from now on. Called before the reply that says so is handed to the writer, so
+    /// none follows the reply. Control side.
+    pub fn end(&self) {
+        // Release, although the queue that carries the reply orders it as well.
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether it has ended. Any thread.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+}
+
 /// One connection's interest in one series, as the engine and the connection's writer share it.
 #[derive(Debug)]
 pub struct Interest {
-    /// To which of the connection's subscriptions it belongs: what is posted for a ticket that the tab has given back
-    /// is passed over.
-    pub ticket: u32,
+    /// To which of the connection's subscriptions it belongs.
+    pub of: Arc<Subscription>,
     /// Where the newest value is.
     pub series: Arc<Series>,
     /// News of it stands in the mailbox.
@@ -78,8 +97,8 @@ pub struct Interest {
 
 impl Interest {
     /// An interest to which nothing was sent yet.
-    pub const fn new(ticket: u32, series: Arc<Series>) -> Self {
-        Self { ticket, series, waiting: AtomicBool::new(false), sent: AtomicU64::new(0) }
+    pub const fn new(of: Arc<Subscription>, series: Arc<Series>) -> Self {
+        Self { of, series, waiting: AtomicBool::new(false), sent: AtomicU64::new(0) }
     }
 
     /// Answers news posted in `epoch`: the newest message, unless it is void or was sent. **Thread**: the writer.
@@ -112,7 +131,7 @@ impl Listener {
     pub fn keep(&self, message: &Arc<Message>) -> bool {
         // News that stands before this message is void by its epoch: what comes later must be posted anew.
         self.interest.waiting.store(false, Ordering::Release);
-        let kept = self.inbox.mail.keep(self.interest.ticket, Arc::clone(message));
+        let kept = self.inbox.mail.keep(Some(Arc::clone(&self.interest.of)), Arc::clone(message));
         self.inbox.announce();
         kept
     }
@@ -127,18 +146,12 @@ impl Listener {
 }
 
 impl Mail {
-    /// To which of the connection's subscriptions it belongs.
-    pub fn ticket(&self) -> u32 {
-        match self {
-            Self::Message { ticket, .. } => *ticket,
-            Self::News { interest, .. } => interest.ticket,
-        }
-    }
-
     /// The message to send, if there is still one. **Thread**: the writer.
     pub fn open(self) -> Option<Arc<Message>> {
         match self {
+            Self::Message { of: Some(subscription), .. } if subscription.has_ended() => None,
             Self::Message { message, .. } => Some(message),
+            Self::News { interest, .. } if interest.of.has_ended() => None,
             Self::News { interest, epoch } => interest.answer(epoch),
         }
     }
@@ -157,7 +170,7 @@ mod tests {
     fn listener() -> Listener {
         let port = Arc::new(Port::new(1));
         let inbox = Arc::new(Inbox::new(Ring::new(1), 0, port));
-        Listener { interest: Arc::new(Interest::new(1, Arc::default())), inbox, format: Format::Json }
+        Listener { interest: Arc::new(Interest::new(Arc::default(), Arc::default())), inbox, format: Format::Json }
     }
 
     fn read(listener: &Listener) -> Vec<u64> {
@@ -180,6 +193,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_comes_of_a_subscription_that_has_ended() {
+        let listener = listener();
+        listener.interest.series.store(&message(1, 0));
+        listener.news(0);
+        listener.keep(&message(2, 1));
+        listener.interest.of.end();
+        assert_eq!(read(&listener), [0; 0]);
+    }
+
+    #[test]
     fn a_closed_bar_arrives_and_nothing_overtakes_it() {
         let listener = listener();
         let publish = |number, epoch, closed| {
@@ -192,10 +215,13 @@ mod tests {
             }
         };
         publish(1, 0, false);
-        publish(2, 0, true);
+        publish(2, 1, true);
+        assert_eq!(read(&listener), [2], "once, not as news as well");
         publish(3, 1, false);
-        publish(4, 1, true);
+        publish(4, 2, true);
         publish(5, 2, false);
-        assert_eq!(read(&listener), [2, 4, 5], "the news of 1 and 3 stands before bars that are closed since");
+        publish(6, 3, true);
+        publish(7, 3, false);
+        assert_eq!(read(&listener), [4, 6, 7], "the news of 3 and 5 stands before bars that are closed since");
     }
 }

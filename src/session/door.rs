@@ -33,8 +33,6 @@ pub struct Change {
     pub clear: bool,
     /// What it wants from now on.
     pub add: Vec<Lane>,
-    /// Subscriptions to candles and indicators.
-    pub tickets: Tickets,
     /// Whether it wants every slot there is and will be, and how much of each; `None` changes nothing.
     pub firehose: Option<Option<Mode>>,
     /// Its inbox, at the first subscription.
@@ -43,15 +41,6 @@ pub struct Change {
     pub delivery: Option<Delivery>,
     /// The reply.
     pub reply: Vec<u8>,
-}
-
-/// Tickets of subscriptions to candles and indicators that begin and end. No mail of one that ends follows the reply.
-#[derive(Debug, Default)]
-pub struct Tickets {
-    /// Those that begin.
-    pub begin: Vec<u32>,
-    /// Those that end.
-    pub end: Vec<u32>,
 }
 
 /// Most commands that wait; a sender then waits too.

@@ -16,7 +16,7 @@ use crate::market::Mode;
 use crate::stats::Stop;
 use crate::wire::close::Close;
 use crate::wire::{Encoding, Format, push};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -44,8 +44,6 @@ pub struct Tab {
     firehose: Option<Mode>,
     /// Lanes whose newest value must be sent, oldest first.
     owed: VecDeque<u32>,
-    /// Subscriptions to candles and indicators: mail for another ticket is of one that was given back.
-    tickets: FxHashSet<u32>,
     batch: Option<Box<Batch>>,
     /// Conflated values the tab has not been told of.
     untold: u64,
@@ -74,7 +72,6 @@ impl Tab {
             lanes: FxHashMap::default(),
             firehose: None,
             owed: VecDeque::new(),
-            tickets: FxHashSet::default(),
             batch: None,
             untold: 0,
             told_ns: 0,
@@ -96,8 +93,6 @@ impl Tab {
         for id in change.remove {
             self.lanes.remove(&id);
         }
-        self.tickets.retain(|ticket| !change.tickets.end.contains(ticket));
-        self.tickets.extend(change.tickets.begin);
         if let Some(delivery) = change.delivery {
             self.delivery = delivery;
             self.lanes.values_mut().for_each(|lane| lane.due_ns = 0);
@@ -124,8 +119,14 @@ impl Tab {
         }
     }
 
-    /// Appends a finished frame.
+    /// Appends a finished frame, behind the mail that was posted before it.
     pub fn send(&mut self, frame: &[u8], turn: &mut Turn<'_>) {
+        if let Some(inbox) = self.inbox.take() {
+            if !self.outlet.is_shut() && !self.given_up {
+                self.read_mail(&inbox.mail, turn);
+            }
+            self.inbox = Some(inbox);
+        }
         turn.out.extend_from_slice(frame);
         self.replies += frame.len() as u64;
         turn.counters.messages.add(1);
@@ -185,10 +186,7 @@ impl Tab {
             return false;
         }
         while let Some(letter) = mail.take() {
-            let ticket = letter.ticket();
-            let Some(message) = letter.open().filter(|_| ticket == 0 || self.tickets.contains(&ticket)) else {
-                continue;
-            };
+            let Some(message) = letter.open() else { continue };
             let Some((frame, body)) = message.frame(self.delivery.format) else { continue };
             turn.counters.derived.add(1);
             if self.delivery.batch_size > 0 {
