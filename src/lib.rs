@@ -64,6 +64,7 @@ pub mod config;
 pub mod decode;
 pub mod demand;
 pub mod duty;
+pub mod engine;
 pub mod fanout;
 pub mod feed;
 pub mod gateway;

@@ -1,0 +1,222 @@
+//! What the control side asks, carried out.
+
+use super::{Core, Whereabouts};
+use crate::engine::alert::{Alert, Condition};
+use crate::engine::command::{Command, Full, Granted, Topic, Wish};
+use crate::engine::instrument::Desk;
+use crate::engine::track::{bar, seconds};
+use crate::fanout::series::Subscription;
+use crate::market::indicator::{IndicatorId, Outputs};
+use crate::market::{Candle, InstrumentToken, Timeframe};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+impl Core {
+    pub(super) fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Begin(wishes, reply) => {
+                let granted: Vec<Granted> = wishes.into_iter().map(|wish| self.begin(wish)).collect();
+                let _ = reply.send(granted);
+            }
+            Command::End(subscriptions) => subscriptions.iter().for_each(|subscription| self.end(subscription)),
+            Command::Bars { token, timeframe, count, reply } => {
+                let place = self.track(token, timeframe);
+                let Some(instrument) = self.instruments[place as usize].as_deref_mut() else { return };
+                if let Some((track, forming)) = instrument.track_and_forming(timeframe) {
+                    track.waiting.push((count, reply));
+                    if !track.loading {
+                        track.answer(forming);
+                    }
+                }
+            }
+            Command::Watch(alert, reply) => {
+                let _ = reply.send(self.watch(alert));
+            }
+            Command::Unwatch { token, id } => {
+                if let Some(instrument) = self.by_token.get(&token).copied().and_then(|place| self.at(place))
+                    && instrument.unwatch(&id)
+                {
+                    self.counters.alerts.set(self.counters.alerts.get().saturating_sub(1));
+                }
+            }
+            Command::Loaded { token, timeframe, bars } => self.load(token, timeframe, bars),
+            Command::Interrupted { at, tokens } => {
+                for instrument in self.instruments.iter_mut().flatten() {
+                    if tokens.as_ref().is_none_or(|tokens| tokens.contains(&instrument.token())) {
+                        instrument.interrupt(at);
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, wish: Wish) -> Granted {
+        match wish.topic {
+            Topic::Candles { token, timeframe, live } => {
+                self.begin_candles(&wish, token, timeframe, live);
+                Ok(Value::Null)
+            }
+            Topic::AllCandles { .. } => {
+                self.serve_firehose(&wish);
+                self.firehoses.push(wish);
+                Ok(Value::Null)
+            }
+            Topic::Indicator { token, timeframe, .. } => self.begin_indicator(&wish, token, timeframe),
+        }
+    }
+
+    fn begin_candles(&mut self, wish: &Wish, token: InstrumentToken, timeframe: Timeframe, live: bool) {
+        let place = self.track(token, timeframe);
+        let at_ns = self.market_ns();
+        let Some(instrument) = self.at(place) else { return };
+        let Some((track, forming)) = instrument.track_and_forming(timeframe) else { return };
+        if live {
+            track.live.worded(&wish.wording).add(&wish.subscriber);
+            if let Some(forming) = forming.copied() {
+                track.greet(&wish.wording, &forming, at_ns);
+            }
+        } else {
+            track.candles.worded(&wish.wording).add(&wish.subscriber);
+        }
+        self.note_subscription(&wish.subscriber.of, place, timeframe);
+    }
+
+    fn begin_indicator(&mut self, wish: &Wish, token: InstrumentToken, timeframe: Timeframe) -> Granted {
+        let Topic::Indicator { id, .. } = wish.topic else { return Ok(Value::Null) };
+        let at_ns = self.market_ns();
+        let place = self.compute(token, timeframe, &id, at_ns)?;
+        let Some((track, forming)) = self.at(place).and_then(|it| it.track_and_forming(timeframe)) else {
+            return Ok(Value::Null);
+        };
+        let forming = forming.copied().filter(|_| !track.loading);
+        let bar = forming.map(|forming| bar(token, &forming));
+        let counters = Arc::clone(&self.counters);
+        let Some((track, _)) = self.at(place).and_then(|it| it.track_and_forming(timeframe)) else {
+            return Ok(Value::Null);
+        };
+        let (computation, _) = track.computation(&id, seconds(at_ns));
+        if let Some(bar) = bar {
+            computation.form(&bar, seconds(at_ns), &counters);
+        }
+        computation.views.worded(&wish.wording).add(&wish.subscriber);
+        computation.greet(&wish.wording);
+        let known = computation.current().map_or(Value::Null, |current| value(&current.outputs));
+        self.note_subscription(&wish.subscriber.of, place, timeframe);
+        Ok(known)
+    }
+
+    /// Sees to it that an indicator is computed; returns the place of its instrument.
+    fn compute(
+        &mut self,
+        token: InstrumentToken,
+        timeframe: Timeframe,
+        id: &IndicatorId,
+        at_ns: u64,
+    ) -> Result<u32, Full> {
+        let place = self.track(token, timeframe);
+        let most = self.settings.max_computations;
+        let full = self.counters.computations.get() as usize >= most;
+        let counters = Arc::clone(&self.counters);
+        let Some(track) = self.at(place).and_then(|instrument| instrument.track_mut(timeframe)) else {
+            return Ok(place);
+        };
+        let known = track.computations.iter().any(|computation| computation.id() == id);
+        if full && !known {
+            return Err(Full(most));
+        }
+        let (_, begun) = track.computation(id, seconds(at_ns));
+        if begun {
+            counters.started.add(1);
+            counters.computations.set(counters.computations.get() + 1);
+        } else {
+            counters.shared.add(1);
+        }
+        // It may want more bars than were loaded.
+        self.ask_history(place, timeframe, false, at_ns);
+        Ok(place)
+    }
+
+    fn watch(&mut self, alert: Alert) -> Result<(), Full> {
+        let token = alert.token;
+        let Some((timeframe, _)) = alert.timeframe else {
+            let place = self.instrument(token);
+            if let Some(instrument) = self.at(place) {
+                instrument.watch(alert);
+                self.counters.alerts.set(self.counters.alerts.get() + 1);
+            }
+            return Ok(());
+        };
+        let at_ns = self.market_ns();
+        let place = match &alert.condition {
+            Condition::Indicator { id, .. } => self.compute(token, timeframe, id, at_ns)?,
+            _ => self.track(token, timeframe),
+        };
+        let Some(track) = self.at(place).and_then(|instrument| instrument.track_mut(timeframe)) else { return Ok(()) };
+        if let Condition::Indicator { id, .. } = &alert.condition {
+            track.computation(id, seconds(at_ns)).0.alerts += 1;
+        }
+        track.alerts.push(alert);
+        self.counters.alerts.set(self.counters.alerts.get() + 1);
+        Ok(())
+    }
+
+    fn load(&mut self, token: InstrumentToken, timeframe: Timeframe, bars: Option<Vec<Candle>>) {
+        if bars.is_none() {
+            self.counters.history_failures.add(1);
+        }
+        let at_ns = self.market_ns();
+        let Some(place) = self.by_token.get(&token).copied() else { return };
+        let Some(instrument) = self.instruments[place as usize].as_deref_mut() else { return };
+        let desk = Desk { settings: &self.settings, counters: &self.counters };
+        instrument.load(timeframe, &bars.unwrap_or_default(), at_ns, desk, |_, _| {});
+        self.note_due(place);
+    }
+
+    fn note_subscription(&mut self, of: &Arc<Subscription>, place: u32, timeframe: Timeframe) {
+        self.counters.listeners.set(self.counters.listeners.get() + 1);
+        let entry = self.subscriptions.entry(address(of)).or_insert_with(|| (Arc::clone(of), Vec::new()));
+        entry.1.push(Whereabouts { place, timeframe });
+    }
+
+    fn end(&mut self, of: &Arc<Subscription>) {
+        self.firehoses.retain(|wish| !Arc::ptr_eq(&wish.subscriber.of, of));
+        let Some((_, whereabouts)) = self.subscriptions.remove(&address(of)) else { return };
+        let mut removed = 0;
+        for Whereabouts { place, timeframe } in whereabouts {
+            if let Some(track) = self.at(place).and_then(|instrument| instrument.track_mut(timeframe)) {
+                removed += track.remove(of);
+            }
+        }
+        self.counters.listeners.set(self.counters.listeners.get().saturating_sub(removed));
+    }
+
+    /// Subscribes a firehose to every instrument on the board that it does not listen to yet.
+    pub(super) fn serve_firehose(&mut self, wish: &Wish) {
+        let Topic::AllCandles { timeframe, live } = wish.topic else { return };
+        let tokens: Vec<InstrumentToken> = self.wiring.board.table().load().keys().copied().collect();
+        self.served_slots = tokens.len();
+        let known: Vec<u32> = self
+            .subscriptions
+            .get(&address(&wish.subscriber.of))
+            .map(|(_, places)| places.iter().map(|whereabouts| whereabouts.place).collect())
+            .unwrap_or_default();
+        for token in tokens {
+            if self.by_token.get(&token).is_none_or(|place| !known.contains(place)) {
+                self.begin_candles(wish, token, timeframe, live);
+            }
+        }
+    }
+}
+
+fn address(of: &Arc<Subscription>) -> usize {
+    Arc::as_ptr(of) as usize
+}
+
+/// What an indicator says, as clients read it: a number, an object of numbers, or null.
+pub fn value(outputs: &Outputs) -> Value {
+    match outputs.values() {
+        [value] => Value::from(*value),
+        values if values.iter().all(Option::is_none) => Value::Null,
+        _ => outputs.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect::<Map<_, _>>().into(),
+    }
+}
