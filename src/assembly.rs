@@ -2,14 +2,17 @@
 //! and may fail with a message that names the setting.
 
 use crate::clock::Clock;
-use crate::config::{self, Config, FeedChoice, TapeSpeed, TapeStart};
+use crate::config::{self, CalendarChoice, Config, FeedChoice, TapeSpeed, TapeStart};
 use crate::demand::DemandSettings;
 use crate::duty;
+use crate::engine::EngineSettings;
 use crate::feed::kite::{self, Credentials, Source};
 use crate::feed::market::{self, MarketFeed, MarketOptions};
 use crate::feed::tape::{Speed, Start, TapeFeed, TapeOptions};
 use crate::gateway::{FeedSource, Settings, Threads};
 use crate::kite::instruments::{self, Instruments, Row};
+use crate::market::Calendar;
+use crate::market::candle::TradesOptions;
 use crate::server::accept::AcceptSettings;
 use crate::server::app::FeedStatus;
 use crate::session::writer::WriterSettings;
@@ -38,6 +41,9 @@ pub enum AssemblyError {
     /// The tape.
     #[error("setting feed: {0}")]
     Tape(#[from] crate::tape::TapeError),
+    /// The calendar.
+    #[error("setting calendar: {0}")]
+    Calendar(String),
     /// The instruments.
     #[error("setting instruments: {0}")]
     Instruments(#[from] instruments::LoadError),
@@ -49,7 +55,10 @@ const CORES_TO_SPLIT: usize = 4;
 const CORES_TO_SPARE: usize = 2;
 
 /// The gateway's settings.
-pub fn settings(config: &Config) -> Settings {
+///
+/// # Errors
+/// When the calendar cannot be read.
+pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let idle = match config.idle {
         config::Idle::Auto | config::Idle::Park => duty::Idle::Park,
@@ -66,7 +75,8 @@ pub fn settings(config: &Config) -> Settings {
     let writers = if config.writers > 0 { config.writers } else { (cores / 4).max(1) };
     let threads = if split { Threads::Split(writers) } else { Threads::One };
     let data_plane = if split { writers + 1 } else { 1 };
-    Settings {
+    let hours = hours(config)?;
+    Ok(Settings {
         listen: config.listen,
         threads,
         idle,
@@ -92,7 +102,36 @@ pub fn settings(config: &Config) -> Settings {
             send_buffer: (config.send_buffer_bytes > 0).then_some(config.send_buffer_bytes),
             unsent: u32::try_from(config.unsent_bytes).ok().filter(|bytes| *bytes > 0),
         },
-    }
+        engine: EngineSettings {
+            calendar: match (&config.calendar, &config.feed) {
+                (CalendarChoice::AroundTheClock, _) | (CalendarChoice::Auto, FeedChoice::Market) => {
+                    Calendar::around_the_clock()
+                }
+                _ => hours.clone(),
+            },
+            grace_ns: config.candle_grace_ms * 1_000_000,
+            trades: TradesOptions {
+                day_extremes: config.candle_day_extremes,
+                preopen_volume: config.candle_preopen_volume,
+            },
+            forming_ns: config.forming_ms * 1_000_000,
+            linger_ns: config.indicator_linger_ms * 1_000_000,
+            kept_bars: config.kept_candles,
+            max_computations: config.max_indicators,
+            history: false,
+        },
+        hours,
+    })
+}
+
+/// The hours of the exchanges.
+fn hours(config: &Config) -> Result<Calendar, AssemblyError> {
+    let CalendarChoice::File(path) = &config.calendar else {
+        return Calendar::built_in().map_err(|error| AssemblyError::Calendar(error.to_string()));
+    };
+    let named = |error: &dyn std::fmt::Display| AssemblyError::Calendar(format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+    Calendar::parse(&text).map_err(|error| named(&error))
 }
 
 /// The feed.

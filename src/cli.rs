@@ -190,7 +190,7 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     tracing::info!(feed = name, instruments = instruments.len(), "starting");
     let runtime = runtime()?;
     runtime.block_on(async {
-        let settings = assembly::settings(&config);
+        let settings = assembly::settings(&config)?;
         tracing::info!(threads = ?settings.threads, idle = ?settings.idle, pin = settings.pin, "data plane");
         let instruments = Arc::new(ArcSwap::from_pointee(instruments));
         let gateway = Gateway::start(settings, feed, instruments, clock)

@@ -6,6 +6,7 @@
 
 use crate::clock::Clock;
 use crate::fanout::publisher::Publisher;
+use crate::fanout::slot::Inbox;
 use crate::feed::Feed;
 use crate::market::Demand;
 use crate::session::door::Door;
@@ -37,6 +38,8 @@ const WAKE: Token = Token(usize::MAX);
 const BUDGET: usize = 128;
 /// How long a patient feed waits for tabs that are behind before it goes on.
 const PATIENCE_NS: u64 = 1_000_000_000;
+/// Ticks that may wait for the engine before a patient feed waits for it.
+const ENGINE_BACKLOG: usize = 8_192;
 /// How often full sockets are looked at while the thread has no time to sleep.
 const WATCH_NS: u64 = 200_000;
 /// How often a feed that waits looks at writers of other threads, which do not wake it.
@@ -143,6 +146,8 @@ pub struct FeedPart {
     pub door: Arc<FeedDoor>,
     /// The doors of writers on other threads, to be woken after each batch.
     pub writers: Vec<Arc<Door>>,
+    /// The engine's queue, for which a patient feed waits as well.
+    pub engine: Option<Arc<Inbox>>,
     /// Since when it waits for tabs that are behind, monotonic.
     waiting_since_ns: Option<u64>,
 }
@@ -150,12 +155,19 @@ pub struct FeedPart {
 impl FeedPart {
     /// Puts the parts together.
     pub fn new(feed: Box<dyn Feed>, publisher: Publisher, door: Arc<FeedDoor>, writers: Vec<Arc<Door>>) -> Self {
-        Self { feed, publisher, door, writers, waiting_since_ns: None }
+        Self { feed, publisher, door, writers, engine: None, waiting_since_ns: None }
+    }
+
+    /// Lets a patient feed wait for the engine too.
+    pub fn with_engine(mut self, engine: Arc<Inbox>) -> Self {
+        self.engine = Some(engine);
+        self
     }
 
     /// Whether a patient feed should leave the tabs time.
     fn must_wait(&mut self, congested: bool, now_ns: u64) -> bool {
-        if !congested || !self.feed.patient() {
+        let engine = || self.engine.as_ref().is_some_and(|inbox| inbox.ring.depth() > ENGINE_BACKLOG);
+        if !self.feed.patient() || !(congested || engine()) {
             self.waiting_since_ns = None;
             return false;
         }
@@ -332,10 +344,10 @@ impl Duty {
     fn sleep_time(&self) -> Duration {
         let now_ns = self.clock.now_ns();
         let feed = self.feed.as_ref().map_or(u64::MAX, |part| match part.waiting_since_ns {
-            Some(since_ns) if now_ns < since_ns + PATIENCE_NS => match self.writer {
+            Some(since_ns) if now_ns < since_ns + PATIENCE_NS => match &self.writer {
                 // It waits for tabs, whose sockets wake the thread.
-                Some(_) => since_ns + PATIENCE_NS,
-                None => now_ns + LOOK_AGAIN_NS,
+                Some(writer) if writer.is_congested() => since_ns + PATIENCE_NS,
+                _ => now_ns + LOOK_AGAIN_NS,
             },
             _ => part.feed.due_ns().unwrap_or(u64::MAX),
         });

@@ -2,14 +2,18 @@
 //!
 //! Building may fail and says why; once built, the gateway runs until it is told to stop.
 
+mod engine;
+
 use crate::clock::Clock;
 use crate::demand::{self, DemandSettings, Ledger};
 use crate::duty::{Congestion, Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
+use crate::engine::{Engine, EngineSettings};
 use crate::fanout::board::Board;
 use crate::fanout::publisher::Publisher;
+use crate::fanout::slot::Inbox;
 use crate::feed::Feed;
 use crate::kite::instruments::Instruments;
-use crate::market::Demand;
+use crate::market::{Calendar, Demand};
 use crate::server::accept::{self, AcceptSettings};
 use crate::server::app::{App, FeedStatus};
 use crate::session::door::Door;
@@ -61,6 +65,10 @@ pub struct Settings {
     pub demand: DemandSettings,
     /// How connections are accepted.
     pub accept: AcceptSettings,
+    /// Candles and indicators.
+    pub engine: EngineSettings,
+    /// The hours of the exchanges, for those who ask.
+    pub hours: Calendar,
 }
 
 /// A feed, ready to be polled, and how its state is told.
@@ -90,6 +98,7 @@ pub struct Gateway {
     stop: Arc<AtomicBool>,
     doors: Vec<Arc<Door>>,
     feed_door: Arc<FeedDoor>,
+    engine: Arc<Engine>,
     threads: Vec<std::thread::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -115,12 +124,16 @@ impl Gateway {
         // Such a feed sends on whether anybody listens or not, so its values never grow old.
         let obeys = universe.is_empty();
 
-        let mut built = DataPlane::build(&settings, &board, &clock, source.feed)?;
+        let market_time = source.feed.market_time();
+        let (core, engine, wiring_doors) = engine::build(&settings, &board, &clock, market_time, &instruments);
+        let mut built = DataPlane::build(&settings, &board, &clock, source.feed, core.inbox())?;
+        wiring_doors.hang(&built.doors);
         let context = Arc::new(StreamContext {
             board: Arc::clone(&board),
             doors: built.doors.clone(),
             instruments,
             registry: Arc::new(Registry::default()),
+            engine: Arc::clone(&engine),
             clock: clock.clone(),
             ring_capacity: settings.ring_capacity,
             max_tokens: settings.max_tokens,
@@ -133,13 +146,15 @@ impl Gateway {
             built.writer_counters,
             built.duty_counters,
             built.collector,
+            settings.hours,
         ));
-        let threads = built
+        let mut threads = built
             .duties
             .drain(..)
             .enumerate()
             .map(|(at, (name, duty))| spawn(name, at, settings.pin, duty))
             .collect::<io::Result<Vec<_>>>()?;
+        threads.push(engine::spawn(core, threads.len(), settings.pin, Arc::clone(&built.stop))?);
         if let Some(control) = source.control {
             let door = Arc::clone(&built.feed_door);
             control(Arc::new(move || door.wake()));
@@ -156,7 +171,16 @@ impl Gateway {
             )),
             tokio::spawn(collect(Arc::clone(&app), clock)),
         ];
-        Ok(Self { address, app, stop: built.stop, doors: built.doors, feed_door: built.feed_door, threads, tasks })
+        Ok(Self {
+            address,
+            app,
+            stop: built.stop,
+            doors: built.doors,
+            feed_door: built.feed_door,
+            engine,
+            threads,
+            tasks,
+        })
     }
 
     /// Stops: no more connections, every tab closed with 1001, threads joined.
@@ -165,6 +189,7 @@ impl Gateway {
         self.stop.store(true, Ordering::Relaxed);
         self.doors.iter().for_each(|door| door.wake());
         self.feed_door.wake();
+        self.engine.wake();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a data-plane thread had panicked");
@@ -186,7 +211,13 @@ struct DataPlane {
 }
 
 impl DataPlane {
-    fn build(settings: &Settings, board: &Arc<Board>, clock: &Clock, feed: Box<dyn Feed>) -> io::Result<Self> {
+    fn build(
+        settings: &Settings,
+        board: &Arc<Board>,
+        clock: &Clock,
+        feed: Box<dyn Feed>,
+        engine: &Arc<Inbox>,
+    ) -> io::Result<Self> {
         let writers = match settings.threads {
             Threads::One => 1,
             Threads::Split(writers) => writers.max(1),
@@ -242,7 +273,8 @@ impl DataPlane {
                 feed_door = Arc::new(FeedDoor::shared(Arc::clone(&doors[0])));
                 let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder())
                     .follow(feed.market_time());
-                let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), Vec::new());
+                let part =
+                    FeedPart::new(feed, publisher, Arc::clone(&feed_door), Vec::new()).with_engine(Arc::clone(engine));
                 duties.push(("tickfan-duty".to_owned(), Duty::new(frame, Some(part), Some(writer))?));
             }
             Threads::Split(_) => {
@@ -251,7 +283,8 @@ impl DataPlane {
                 let feed_frame = frame(poll, writers);
                 let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder())
                     .follow(feed.market_time());
-                let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), doors.clone());
+                let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), doors.clone())
+                    .with_engine(Arc::clone(engine));
                 duties.push(("tickfan-feed".to_owned(), Duty::new(feed_frame, Some(part), None)?));
                 for (at, (frame, writer)) in frames.into_iter().enumerate() {
                     duties.push((format!("tickfan-wr-{at}"), Duty::new(frame, None, Some(writer))?));
@@ -266,17 +299,21 @@ impl DataPlane {
 fn spawn(name: String, at: usize, pin: bool, duty: Duty) -> io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(name.clone()).spawn(move || {
         if pin {
-            // The last cores: the first ones serve interrupts on most machines.
-            let core = core_affinity::get_core_ids().and_then(|cores| cores.into_iter().rev().nth(at));
-            match core {
-                Some(core) if core_affinity::set_for_current(core) => {
-                    tracing::info!(thread = name, core = core.id, "pinned");
-                }
-                _ => tracing::warn!(thread = name, "cannot be pinned to a core; runs unpinned"),
-            }
+            pin_to_core(&name, at);
         }
         duty.run(&Close::GoingAway.frame());
     })
+}
+
+/// Pins the calling thread to the core at that place from the end: the first cores serve interrupts on most machines.
+fn pin_to_core(name: &str, at: usize) {
+    let core = core_affinity::get_core_ids().and_then(|cores| cores.into_iter().rev().nth(at));
+    match core {
+        Some(core) if core_affinity::set_for_current(core) => {
+            tracing::info!(thread = name, core = core.id, "pinned");
+        }
+        _ => tracing::warn!(thread = name, "cannot be pinned to a core; runs unpinned"),
+    }
 }
 
 /// Tells the feed, which `obeys` or sends everything anyway, what the subscribers want. See [`crate::demand`].

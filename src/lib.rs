@@ -27,6 +27,10 @@
 //! writer are parts of **one** thread, and a tick is never handed over. With cores to burn they run on threads of their
 //! own that spin or yield (`threads = split`). The parts are the same, and each is owned by one thread.
 //!
+//! The *engine* ([`engine`]) is a thread beside the data plane and one more subscriber of its board: it computes candles
+//! and indicators, once for all who want them, and delivers them through [series](fanout::series). It polls, and is never
+//! waited for.
+//!
 //! The *control side* is a small tokio runtime: accepting, HTTP, handshakes, the clients' requests, connecting to Kite,
 //! all that waits. It reaches the data plane through bounded queues only ([`session::door`], [`duty::FeedDoor`]), and the
 //! data plane reaches it through atomics and bounded channels. Between stops 2 and 8 there is no lock, no log line, no
@@ -45,6 +49,7 @@
 //! | [`gateway`] | builds, wires, starts and stops the parts |
 //! | [`duty`], [`server`], [`record`] | the data plane's loop; HTTP and upgrades; a feed onto a tape |
 //! | [`session`] | one browser tab: its reading and its writing half |
+//! | [`engine`] | candles, indicators and alerts, computed once on a thread of their own |
 //! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
 //! | [`decode`], [`candles`], [`indicators`] | at the desk: a tape's ticks and candles, indicators over a file of bars |

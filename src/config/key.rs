@@ -7,7 +7,8 @@ use reqwest::Url;
 
 use super::error::{ConfigError, Origin};
 use super::value::{
-    Allowed, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed, TapeStart, Threads, Value,
+    Allowed, CalendarChoice, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed,
+    TapeStart, Threads, Value,
 };
 use crate::secret::Secret;
 use Allowed::{Form, Number, Range, Words, ZeroOr};
@@ -171,6 +172,24 @@ settings! {
     "Instruments" {
         /// Kite's instrument dump, csv or csv.gz. Without it names are those of the feed and the well-known indices.
         instruments: Option<DumpSource> = "", Form("a path or an http(s) URL");
+    }
+    "Candles and indicators" {
+        /// Hours of trading: those of the exchanges (of the embedded market: around the clock), or a file of sessions.
+        calendar: CalendarChoice = "auto", Form("auto, around-the-clock or file:FILE");
+        /// How long a candle waits behind its end for packets that are under way.
+        candle_grace_ms: u64 = "1000", Range(0, 60_000), unit "ms";
+        /// Whether a candle takes over a high or low of the day that was reached between two packets.
+        candle_day_extremes: bool = "true", Words(&["true", "false"]);
+        /// Whether the volume of the opening auction counts in the first candle.
+        candle_preopen_volume: bool = "false", Words(&["true", "false"]);
+        /// Closed candles kept in memory of each instrument and timeframe, more where an indicator needs more.
+        kept_candles: usize = "600", Range(10, 20_000), unit "candles";
+        /// Least time between two values of a candle that forms.
+        forming_ms: u64 = "250", Range(10, 60_000), unit "ms";
+        /// How long an indicator that nobody wants any more goes on: a page that reloads finds it at work.
+        indicator_linger_ms: u64 = "30000", Range(0, 3_600_000), unit "ms";
+        /// Most indicators computed at a time, each once however many want it.
+        max_indicators: usize = "100000", Range(1, 1_000_000), unit "indicators";
     }
     "Threads" {
         /// One thread for everything, or the feed and the writers on threads of their own; auto decides by cores.

@@ -22,5 +22,6 @@ pub use error::{ConfigError, Origin};
 pub use flag::{args, flag_hint};
 pub use key::{Config, KEYS, Key};
 pub use value::{
-    Allowed, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed, TapeStart, Threads,
+    Allowed, CalendarChoice, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed,
+    TapeStart, Threads,
 };

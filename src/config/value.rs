@@ -189,6 +189,35 @@ impl Value for FeedChoice {
     }
 }
 
+/// By which hours candles are formed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CalendarChoice {
+    /// Those of the exchanges; the embedded market never closes.
+    Auto,
+    /// Trading never ends.
+    AroundTheClock,
+    /// A file of sessions.
+    File(PathBuf),
+}
+
+impl Value for CalendarChoice {
+    fn read(text: &str, allowed: &Allowed) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "around-the-clock" => Some(Self::AroundTheClock),
+            _ => PathBuf::read(text.strip_prefix("file:")?, allowed).map(Self::File),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::AroundTheClock => "around-the-clock".into(),
+            Self::File(file) => format!("file:{}", file.display()),
+        }
+    }
+}
+
 /// How fast a tape is played.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum TapeSpeed {

@@ -18,7 +18,8 @@ use crate::market::{Candle, InstrumentToken, Mode, SegmentKind, Tick, Timeframe}
 use crate::stats::{Collector, FeedCounters};
 use crate::wire::Format;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// Friday, 20 November 2026, 00:00 IST: all hours are trading hours here.
@@ -32,7 +33,7 @@ struct Desk {
     board: Arc<Board>,
     publisher: Publisher,
     clock: Clock,
-    wanted: Arc<Mutex<Vec<WantedHistory>>>,
+    wanted: mpsc::Receiver<WantedHistory>,
     /// Cumulative volume.
     volume: u32,
 }
@@ -41,15 +42,14 @@ impl Desk {
     fn new(settings: EngineSettings) -> Self {
         let board = Arc::new(Board::new(|| {}));
         let clock = Clock::manual(MIDNIGHT.unsigned_abs() * 1_000_000_000);
-        let wanted: Arc<Mutex<Vec<WantedHistory>>> = Arc::default();
-        let ask = Arc::clone(&wanted);
+        let (ask, wanted) = mpsc::channel();
         let wiring = Wiring {
             board: Arc::clone(&board),
             clock: clock.clone(),
             market_time: MarketTime::default(),
             kind: Box::new(|_| SegmentKind::Cash),
             wake_writers: Box::new(|| {}),
-            want_history: Box::new(move |history| ask.lock().unwrap().push(history)),
+            want_history: Box::new(move |history| ask.send(history).unwrap()),
         };
         let (core, engine) = Core::new(settings, wiring);
         let recorder = Collector::default().recorder();
@@ -225,7 +225,7 @@ fn what_an_indicator_needs_comes_from_the_history_and_is_mended_from_it() {
     let tab = Tab::new();
     desk.at(3_600);
     assert_eq!(desk.begin(tab.wish(rsi(INFY), "INFY", "1min")), Ok(Value::Null));
-    let wanted = desk.wanted.lock().unwrap().remove(0);
+    let wanted = desk.wanted.try_recv().unwrap();
     assert_eq!((wanted.token, wanted.bars, wanted.until, wanted.mends), (INFY, 600, MIDNIGHT + 3_600, false));
     let bar = |minute: i64| {
         let start = MIDNIGHT + minute * 60;
@@ -244,7 +244,7 @@ fn what_an_indicator_needs_comes_from_the_history_and_is_mended_from_it() {
     desk.at(3_661).settle();
     let track = desk.core.track_of(INFY, Timeframe::Min1).unwrap();
     assert!(track.closed().back().unwrap().partial);
-    let wanted = desk.wanted.lock().unwrap().remove(0);
+    let wanted = desk.wanted.try_recv().unwrap();
     assert!(wanted.mends);
     let whole = Candle { open: 990, low: 980, ..bar(60) };
     desk.ask(engine.loaded(INFY, Timeframe::Min1, Some(vec![whole])));

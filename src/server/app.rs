@@ -1,6 +1,7 @@
 //! What pages and upgrades are made from.
 
 use crate::duty::DutyCounters;
+use crate::market::Calendar;
 use crate::session::stream::StreamContext;
 use crate::stats::{Collector, FeedCounters, WriterCounters};
 use serde_json::Value;
@@ -25,6 +26,8 @@ pub struct App {
     pub writer_counters: Vec<Arc<WriterCounters>>,
     /// The data plane's threads.
     pub duty_counters: Vec<Arc<DutyCounters>>,
+    /// The hours of the exchanges.
+    pub hours: Calendar,
     /// When the program started, Unix seconds.
     pub started_at: f64,
     collector: ColdMutex<Collector>,
@@ -45,9 +48,19 @@ impl App {
         writer_counters: Vec<Arc<WriterCounters>>,
         duty_counters: Vec<Arc<DutyCounters>>,
         collector: Collector,
+        hours: Calendar,
     ) -> Self {
         let started_at = context.clock.unix_seconds();
-        Self { context, feed, feed_counters, writer_counters, duty_counters, started_at, collector: collector.into() }
+        Self {
+            context,
+            feed,
+            feed_counters,
+            writer_counters,
+            duty_counters,
+            hours,
+            started_at,
+            collector: collector.into(),
+        }
     }
 
     /// Takes the histograms that threads have handed over.

@@ -231,7 +231,7 @@ async fn search(State(app): Shared, Query(query): Query<SearchQuery>) -> Json<Va
 }
 
 async fn market_status(State(app): Shared) -> Json<Value> {
-    Json(market_hours::status(app.context.clock.unix_seconds() as i64))
+    Json(market_hours::status(&app.hours, app.context.clock.unix_seconds() as i64))
 }
 
 async fn prometheus(State(app): Shared) -> Response {

@@ -2,19 +2,10 @@
 
 use crate::market::calendar::{Calendar, Ist, SegmentKind, State, Status};
 use serde_json::{Map, Value, json};
-use std::sync::LazyLock;
 
-/// The calendar that is built in; `None` if it were broken, which a test rules out.
-static BUILT_IN: LazyLock<Option<Calendar>> = LazyLock::new(|| Calendar::built_in().ok());
-
-/// `GET /market/status` at a Unix time, by the built-in calendar.
-pub fn status(unix_s: i64) -> Value {
-    BUILT_IN.as_ref().map_or(Value::Null, |calendar| status_by(calendar, unix_s))
-}
-
-/// The same by any calendar. The fields beside `segments` are those of shares without derivatives on NSE, as clients
+/// `GET /market/status` at a Unix time. The fields beside `segments` are those of shares without derivatives on NSE, as clients
 /// know them; times are RFC 3339 in Indian time.
-pub fn status_by(calendar: &Calendar, unix_s: i64) -> Value {
+pub fn status(calendar: &Calendar, unix_s: i64) -> Value {
     let of = |kind| segment(&calendar.status(kind, unix_s));
     let segments: Map<String, Value> =
         SegmentKind::ALL.into_iter().map(|kind| (kind.name().to_owned(), of(kind))).collect();
@@ -42,6 +33,8 @@ mod tests {
 
     #[test]
     fn the_state_follows_clock_and_calendar() {
+        let calendar = Calendar::built_in().unwrap();
+        let status = |unix_s| status(&calendar, unix_s);
         let state = |unix_s| status(unix_s)["status"].as_str().unwrap().to_owned();
         // Friday, 20 November 2026, 09:15:00 IST.
         let open = 1_795_146_300;

@@ -45,6 +45,14 @@ pub fn text(app: &App) -> String {
     counter(&mut text, "tickfan_duty_cycles_total", "Cycles of the data plane.", sum(|c| c.cycles.get()));
     counter(&mut text, "tickfan_duty_busy_cycles_total", "Cycles that had work.", sum(|c| c.busy_cycles.get()));
     counter(&mut text, "tickfan_duty_sleeps_total", "Times a thread slept.", sum(|c| c.sleeps.get()));
+    for shown in app.context.engine.counters().list() {
+        let name = format!("tickfan_engine_{}", shown.name);
+        if shown.gauge {
+            gauge(&mut text, &name, shown.help, shown.value as f64);
+        } else {
+            counter(&mut text, &format!("{name}_total"), shown.help, shown.value);
+        }
+    }
     let table = app.context.board.table().load();
     gauge(&mut text, "tickfan_board_slots", "Instruments with a slot.", table.len() as f64);
     let wanted = app.context.board.subscriber_counts();

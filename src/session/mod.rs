@@ -5,6 +5,7 @@
 //! to one [`writer::Writer`] and is the only one that ever writes to the socket.
 
 pub mod batch;
+pub mod charts;
 pub mod door;
 pub mod lane;
 pub mod outlet;

@@ -1,5 +1,6 @@
 //! `/ws/stream`: requests in, calls on the board, replies out. A task on the control side per connection.
 
+use super::charts::{Charts, Plan};
 use super::door::{Change, Command, Door};
 use super::lane::Lane;
 use super::outlet::TabStats;
@@ -7,13 +8,16 @@ use super::registry::{Registry, SessionInfo, empty_filter};
 use super::socket::ReadHalf;
 use super::tab::{Delivery, Tab};
 use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::fanout::board::Board;
 use crate::fanout::ring::Ring;
 use crate::fanout::slot::{Inbox, Slot};
 use crate::kite::instruments::Instruments;
-use crate::market::{InstrumentToken, Mode};
+use crate::market::timeframe::UnknownTimeframe;
+use crate::market::{InstrumentToken, Mode, Timeframe};
 use crate::wire::close::Close;
-use crate::wire::request::{Parser, Request, RequestError, Selection, Subscribe};
+use crate::wire::derived::candle_value;
+use crate::wire::request::{HistoryRequest, Parser, RegisterAlert, Request, RequestError, Selection, Subscribe};
 use crate::wire::{Encoding, Format, push};
 use arc_swap::ArcSwap;
 use futures_util::{SinkExt, StreamExt};
@@ -22,6 +26,7 @@ use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -38,6 +43,8 @@ pub struct StreamContext {
     pub instruments: Arc<ArcSwap<Instruments>>,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// Candles and alerts.
+    pub engine: Arc<Engine>,
     /// The program's clock.
     pub clock: Clock,
     /// Updates a tab's ring holds.
@@ -73,6 +80,9 @@ impl Drop for Place {
     }
 }
 
+/// How long a request for history waits for one that is being loaded.
+const HISTORY_WAIT: Duration = Duration::from_secs(15);
+const UNKNOWN_TOKEN: &str = "no instrument has this token";
 /// Bytes of replies a client may leave unread before its next request is looked at.
 const UNREAD_REPLIES: u64 = 16 * 1_024;
 /// What is allocated per connection for reading. Requests are small; longer ones grow it.
@@ -86,7 +96,11 @@ struct Stream {
     parser: Parser,
     /// What it subscribed to. With `all`, what it returns to afterwards.
     slots: FxHashMap<InstrumentToken, Arc<Slot>>,
-    timeframes: Vec<String>,
+    /// It subscribed to timeframes and to no token: to those of every instrument.
+    every: bool,
+    /// What candles it wants.
+    plan: Plan,
+    charts: Charts,
     inbox: Option<Arc<Inbox>>,
     format: Format,
     mode: Mode,
@@ -117,7 +131,9 @@ pub async fn serve(socket: TcpStream, early: Bytes, place: Place, context: Arc<S
         info,
         parser: Parser::default(),
         slots: FxHashMap::default(),
-        timeframes: Vec::new(),
+        every: false,
+        plan: Plan::none(),
+        charts: Charts::new(Arc::clone(&context.engine)),
         inbox: None,
         format: Format::Json,
         mode: Mode::Quote,
@@ -203,12 +219,22 @@ impl Stream {
             Ok(Request::Ping) => {
                 self.say(&json!({"type": "pong", "timestamp": self.context.clock.unix_seconds()})).await;
             }
-            Ok(Request::Unavailable(action)) => {
-                let text = format!("action: {action} is not available: this gateway serves no candles or alerts yet");
-                self.say(&json!({"type": "error", "error": text, "field": "action"})).await;
+            Ok(Request::History(request)) => self.history(request).await,
+            Ok(Request::RegisterAlert(request)) => self.register_alert(request).await,
+            Ok(Request::RemoveAlert(id)) => {
+                if self.charts.unwatch(&id).await {
+                    self.say(&json!({"type": "alert_removed", "alert_id": id})).await;
+                } else {
+                    self.refuse_field("alert_id", "no alert of this connection has this id").await;
+                }
             }
             Err(error) => self.refuse(&error).await,
         }
+    }
+
+    /// Refuses what stands in a field.
+    async fn refuse_field(&self, field: &str, problem: &str) {
+        self.say(&json!({"type": "error", "error": format!("{field}: {problem}"), "field": field})).await;
     }
 
     async fn refuse(&self, error: &RequestError) {
@@ -253,9 +279,22 @@ impl Stream {
         let (tokens, unknown) = self.resolve(&subscribe.selection);
         let most = self.context.max_tokens;
         if tokens.len() > most {
-            let text = format!("tokens: {} is too many; at most {most} for one connection", tokens.len());
-            return self.say(&json!({"type": "error", "error": text, "field": "tokens"})).await;
+            let text = format!("{} is too many; at most {most} for one connection", tokens.len());
+            return self.refuse_field("tokens", &text).await;
         }
+        let timeframes = match parse_timeframes(&subscribe.selection.timeframes) {
+            Ok(timeframes) => timeframes,
+            Err(error) => return self.refuse_field("timeframes", &error.to_string()).await,
+        };
+        // Timeframes and no token at all: those of every instrument.
+        self.every = subscribe.selection.tokens.is_empty() && subscribe.selection.symbols.is_empty();
+        self.plan = Plan {
+            tokens: (!self.every).then(|| tokens.clone()),
+            timeframes,
+            live: subscribe.live_candles,
+            format: subscribe.format,
+        };
+        self.charts.end_others(&self.plan).await;
         let encoding = Encoding { format: subscribe.format, mode: subscribe.mode };
         let inbox = self.inbox();
         // First the board, then the writer: the snapshot is taken when updates already flow, so there is no gap.
@@ -271,7 +310,6 @@ impl Stream {
         }
         let slots = self.context.board.subscribe(&inbox, &tokens, encoding);
         self.slots = slots.iter().map(|slot| (slot.token, Arc::clone(slot))).collect();
-        self.timeframes.clone_from(&subscribe.selection.timeframes);
         self.format = subscribe.format;
         self.mode = subscribe.mode;
         let mut message = json!({
@@ -288,8 +326,8 @@ impl Stream {
         if !unknown.is_empty() {
             message["unknown_symbols"] = json!(unknown);
         }
-        if !subscribe.selection.timeframes.is_empty() {
-            message["warning"] = json!("timeframes: this gateway serves no candles yet");
+        if subscribe.live_candles {
+            message["live_candles"] = json!(true);
         }
         self.info.update_filter(|filter| {
             filter.set_tokens(tokens.iter().copied());
@@ -310,12 +348,13 @@ impl Stream {
             clear: true,
             add: slots.into_iter().map(|slot| Lane::new(slot, subscribe.mode)).collect(),
             firehose: Some(None),
-            inbox: Some(inbox),
+            inbox: Some(Arc::clone(&inbox)),
             delivery: Some(delivery),
             reply: self.frame(&message),
             ..Change::default()
         })
         .await;
+        self.charts.begin(&self.plan, &inbox).await;
     }
 
     async fn unsubscribe(&mut self, selection: Selection) {
@@ -323,8 +362,18 @@ impl Stream {
         let (named, _) = self.resolve(&selection);
         let removed: Vec<_> = if everything { self.slots.keys().copied().collect() } else { named.clone() };
         let slots: Vec<_> = removed.iter().filter_map(|token| self.slots.remove(token)).collect();
-        let timeframes = if everything { std::mem::take(&mut self.timeframes) } else { selection.timeframes };
-        self.timeframes.retain(|timeframe| !timeframes.contains(timeframe));
+        let ended = match parse_timeframes(&selection.timeframes) {
+            Ok(_) if everything => std::mem::take(&mut self.plan.timeframes),
+            Ok(ended) => ended,
+            Err(error) => return self.refuse_field("timeframes", &error.to_string()).await,
+        };
+        self.plan.timeframes.retain(|(timeframe, _)| !ended.iter().any(|(other, _)| other == timeframe));
+        self.every &= !everything;
+        if let Some(tokens) = &mut self.plan.tokens {
+            tokens.retain(|token| self.slots.contains_key(token));
+        }
+        self.charts.end_others(&self.plan).await;
+        let timeframes: Vec<String> = ended.into_iter().map(|(_, text)| text).collect();
         if let Some(inbox) = &self.inbox {
             if self.all && everything {
                 self.context.board.unsubscribe_all(inbox);
@@ -340,7 +389,8 @@ impl Stream {
         }
         let message = json!({"type": "unsubscribed", "symbols": selection.symbols, "tokens": as_strings(&tokens),
             "timeframes": timeframes});
-        let (left, left_timeframes, all) = (self.slots.keys().copied(), self.timeframes.clone(), self.all);
+        let left_timeframes = self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect();
+        let (left, all) = (self.slots.keys().copied(), self.all);
         self.info.update_filter(|filter| {
             filter.set_tokens(left);
             filter.timeframes = left_timeframes;
@@ -367,16 +417,60 @@ impl Stream {
             self.context.board.subscribe(&inbox, &tokens, encoding)
         };
         self.all = all;
+        // Candles follow: those of every instrument, or again of the subscribed ones.
+        self.plan.tokens = (!all && !self.every).then(|| self.slots.keys().copied().collect());
+        self.charts.end_others(&self.plan).await;
         self.info.update_filter(|filter| filter.all = all);
         self.change(Change {
             clear: true,
             add: slots.into_iter().map(|slot| Lane::new(slot, self.mode)).collect(),
             firehose: Some(all.then_some(self.mode)),
-            inbox: Some(inbox),
+            inbox: Some(Arc::clone(&inbox)),
             reply: self.frame(&json!({"type": "set_all", "all": all})),
             ..Change::default()
         })
         .await;
+        self.charts.begin(&self.plan, &inbox).await;
+    }
+
+    async fn history(&mut self, request: HistoryRequest) {
+        let HistoryRequest { token, timeframe: text, count } = request;
+        let timeframe = match text.parse::<Timeframe>() {
+            Ok(timeframe) => timeframe,
+            Err(error) => return self.refuse_field("timeframe", &error.to_string()).await,
+        };
+        if !self.is_known(token) {
+            return self.refuse_field("token", UNKNOWN_TOKEN).await;
+        }
+        let bars = tokio::time::timeout(HISTORY_WAIT, self.context.engine.bars(token, timeframe, count)).await;
+        let closed = match bars {
+            Ok(Ok(bars)) => bars.closed,
+            Ok(Err(error)) => return self.refuse_field("action", &error.to_string()).await,
+            Err(_) => return self.refuse_field("action", "the history takes too long; ask again").await,
+        };
+        let candles: Vec<Value> = closed.iter().map(|candle| candle_value(token, candle)).collect();
+        self.say(&json!({"type": "history", "token": token.to_string(), "timeframe": text, "count": candles.len(),
+            "candles": candles}))
+            .await;
+    }
+
+    async fn register_alert(&mut self, request: RegisterAlert) {
+        if !self.is_known(request.token) {
+            return self.refuse_field("alert.token", UNKNOWN_TOKEN).await;
+        }
+        let inbox = self.inbox();
+        // The tab must know its inbox before anything is posted to it.
+        self.change(Change { inbox: Some(Arc::clone(&inbox)), ..Change::default() }).await;
+        match self.charts.watch(request, &inbox).await {
+            Ok(reply) => self.say(&reply).await,
+            Err((field, allowed)) => self.refuse_field(&field, &allowed).await,
+        }
+    }
+
+    /// Whether a token is of an instrument: one that is listed, or that the feed has.
+    fn is_known(&self, token: InstrumentToken) -> bool {
+        self.context.instruments.load().by_token(token.0).is_some()
+            || self.context.board.table().load().contains_key(&token)
     }
 
     async fn change(&self, change: Change) {
@@ -396,6 +490,7 @@ impl Stream {
         }
         self.context.registry.remove(&self.info.id);
         self.send(Command::Close(last)).await;
+        self.charts.end().await;
     }
 }
 
@@ -406,6 +501,18 @@ fn last_frame(error: &Error, collected: Vec<u8>) -> Vec<u8> {
         Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_) => Close::Protocol.frame(),
         _ => collected,
     }
+}
+
+/// Timeframes and how they were written, each once.
+fn parse_timeframes(texts: &[String]) -> Result<Vec<(Timeframe, String)>, UnknownTimeframe> {
+    let mut found: Vec<(Timeframe, String)> = Vec::new();
+    for text in texts {
+        let timeframe = text.parse()?;
+        if found.iter().all(|(other, _)| *other != timeframe) {
+            found.push((timeframe, text.clone()));
+        }
+    }
+    Ok(found)
 }
 
 fn as_strings(tokens: &[InstrumentToken]) -> Vec<String> {

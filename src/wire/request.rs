@@ -18,8 +18,36 @@ pub enum Request {
     SetAll(bool),
     /// Asks for a pong.
     Ping,
-    /// Known, but not served by this gateway yet: the action's name.
-    Unavailable(&'static str),
+    /// Asks for candles of the past.
+    History(HistoryRequest),
+    /// Asks to be told when something happens.
+    RegisterAlert(RegisterAlert),
+    /// Takes an alert back: its id.
+    RemoveAlert(String),
+}
+
+/// The fields of a request for history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryRequest {
+    /// Of which instrument.
+    pub token: InstrumentToken,
+    /// Of which timeframe, as the client wrote it.
+    pub timeframe: String,
+    /// How many candles.
+    pub count: usize,
+}
+
+/// The fields of an alert.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RegisterAlert {
+    /// Its type, as the client wrote it.
+    pub kind: String,
+    /// Of which instrument.
+    pub token: InstrumentToken,
+    /// Of which timeframe, as the client wrote it.
+    pub timeframe: Option<String>,
+    /// The rest, which depends on the type.
+    pub params: serde_json::Value,
 }
 
 /// Instruments and timeframes named in a request.
@@ -55,8 +83,13 @@ pub struct Subscribe {
     pub format: Format,
     /// How much of each tick is sent.
     pub mode: Mode,
+    /// Whether candles are sent while they form as well.
+    pub live_candles: bool,
 }
 
+/// Most candles of one reply, and how many come when no count or none that is possible is named.
+const MAX_HISTORY: u64 = 500;
+const DEFAULT_HISTORY: u64 = 50;
 /// Longest throttle: one hour.
 const MAX_THROTTLE_MS: u64 = 3_600_000;
 /// Largest batch.
@@ -141,9 +174,9 @@ fn request(value: &BorrowedValue<'_>) -> Result<Request, RequestError> {
         Some("unsubscribe") => selection(value).map(Request::Unsubscribe),
         Some("set_all") => boolean(value, "all", true).map(Request::SetAll),
         Some("ping") => Ok(Request::Ping),
-        Some("history") => Ok(Request::Unavailable("history")),
-        Some("register_alert") => Ok(Request::Unavailable("register_alert")),
-        Some("remove_alert") => Ok(Request::Unavailable("remove_alert")),
+        Some("history") => history(value).map(Request::History),
+        Some("register_alert") => alert(value).map(Request::RegisterAlert),
+        Some("remove_alert") => text(value, "alert_id", "the id of an alert").map(Request::RemoveAlert),
         _ => Err(RequestError::Action { given: excerpt(action) }),
     }
 }
@@ -170,19 +203,76 @@ fn subscribe(value: &BorrowedValue<'_>) -> Result<Subscribe, RequestError> {
         batch_size: number(value, "batch_size", 1, 1..=MAX_BATCH, "a count from 1 to 1000")?,
         format,
         mode,
+        live_candles: boolean(value, "live_candles", false)?,
     })
+}
+
+fn history(value: &BorrowedValue<'_>) -> Result<HistoryRequest, RequestError> {
+    // The contract: from 1 to 500, else 50.
+    let count =
+        present(value, "count").and_then(ValueAsScalar::as_u64).filter(|count| (1..=MAX_HISTORY).contains(count));
+    Ok(HistoryRequest {
+        token: token(value, "token")?,
+        timeframe: text(value, "timeframe", TIMEFRAME)?,
+        count: count.unwrap_or(DEFAULT_HISTORY) as usize,
+    })
+}
+
+fn alert(value: &BorrowedValue<'_>) -> Result<RegisterAlert, RequestError> {
+    const ALERT: &str = "an object with type, token and params";
+    let given = present(value, "alert");
+    let Some(alert) = given.filter(|alert| alert.as_object().is_some()) else {
+        return Err(missing("alert", given, ALERT));
+    };
+    let params = match present(alert, "params") {
+        None => serde_json::Value::Null,
+        // Both are JSON, so what one writes the other reads.
+        Some(params) => serde_json::from_str(&params.encode()).unwrap_or_default(),
+    };
+    Ok(RegisterAlert {
+        kind: text(alert, "type", "one of price_cross, volume_spike, indicator_cross")?,
+        token: token(alert, "token")?,
+        timeframe: present(alert, "timeframe").map(|_| text(alert, "timeframe", TIMEFRAME)).transpose()?,
+        params,
+    })
+}
+
+const TIMEFRAME: &str = "a string such as 1min, 5min or 1d";
+
+/// A string that must be there.
+fn text(value: &BorrowedValue<'_>, field: &'static str, allowed: &'static str) -> Result<String, RequestError> {
+    let given = present(value, field);
+    given.and_then(ValueAsScalar::as_str).map(str::to_owned).ok_or_else(|| missing(field, given, allowed))
+}
+
+/// An instrument token that must be there.
+fn token(value: &BorrowedValue<'_>, field: &'static str) -> Result<InstrumentToken, RequestError> {
+    let given = present(value, field);
+    let token = given.and_then(number_of).ok_or_else(|| missing(field, given, "an instrument token"))?;
+    Ok(InstrumentToken(token))
+}
+
+/// A token as a number or as a string of digits.
+fn number_of(item: &BorrowedValue<'_>) -> Option<u32> {
+    match (item.as_u64(), item.as_str()) {
+        (Some(number), _) => u32::try_from(number).ok(),
+        (None, Some(text)) => text.trim().parse().ok(),
+        (None, None) => None,
+    }
+}
+
+fn missing(field: &'static str, given: Option<&BorrowedValue<'_>>, allowed: &'static str) -> RequestError {
+    match given {
+        Some(given) => wrong(field, given, allowed),
+        None => RequestError::Field { field, given: "a missing value".into(), allowed },
+    }
 }
 
 fn selection(value: &BorrowedValue<'_>) -> Result<Selection, RequestError> {
     const TOKENS: &str = "a list of instrument tokens, as strings of digits or integers below 4294967296";
     let mut tokens = Vec::new();
     for item in items(value, "tokens", TOKENS)? {
-        let token = match (item.as_u64(), item.as_str()) {
-            (Some(number), _) => u32::try_from(number).ok(),
-            (None, Some(text)) => text.trim().parse().ok(),
-            (None, None) => None,
-        };
-        tokens.push(InstrumentToken(token.ok_or_else(|| wrong("tokens", item, TOKENS))?));
+        tokens.push(InstrumentToken(number_of(item).ok_or_else(|| wrong("tokens", item, TOKENS))?));
     }
     Ok(Selection {
         symbols: strings(value, "symbols", "a list of strings such as RELIANCE or NSE:RELIANCE")?,

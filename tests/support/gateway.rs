@@ -44,6 +44,8 @@ pub fn settings() -> Settings {
         writer: WriterSettings { budget: 16_384, batch_delay_ns: 50_000_000, heartbeat_ns: 3_600_000_000_000 },
         demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },
         accept: AcceptSettings::default(),
+        engine: tickfan::engine::EngineSettings::default(),
+        hours: tickfan::market::Calendar::built_in().unwrap(),
     }
 }
 
@@ -80,6 +82,15 @@ impl Running {
         let context = &self.app.context;
         eventually_true("no session is left", || context.registry.is_empty());
         eventually_true("nothing is wanted any more", || context.board.demand().is_empty());
+        eventually_true("all keys are free", || context.doors.iter().all(|door| door.tabs() == 0));
+    }
+
+    /// Waits until nothing is left of any connection but what the engine keeps for a while.
+    #[track_caller]
+    pub fn until_empty_but_for_the_linger(&self) {
+        let context = &self.app.context;
+        eventually_true("no session is left", || context.registry.is_empty());
+        eventually_true("nobody listens to the engine", || context.engine.counters().listeners.get() == 0);
         eventually_true("all keys are free", || context.doors.iter().all(|door| door.tabs() == 0));
     }
 
