@@ -2,9 +2,7 @@
 //!
 //! It drives them exactly as a live market does: before each closed bar comes forming ones, which must leave no trace.
 
-mod bars;
-
-pub use bars::{BarsError, read_bars};
+pub use crate::history::csv::{BarsError, read_bars};
 
 use crate::market::indicator::{Bar, DEFINITIONS, Indicator, IndicatorId};
 use serde_json::{Map, Value, json};

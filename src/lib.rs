@@ -53,6 +53,7 @@
 //! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
 //! | [`decode`], [`candles`], [`indicators`] | at the desk: a tape's ticks and candles, indicators over a file of bars |
+//! | [`history`] | closed bars of the past, from Kite or from files |
 //! | [`wire`], [`kite`], [`tape`] | messages to clients, Kite's bytes, recorded files |
 //! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
 //!
@@ -73,6 +74,7 @@ pub mod engine;
 pub mod fanout;
 pub mod feed;
 pub mod gateway;
+pub mod history;
 pub mod indicators;
 pub mod kite;
 pub mod market;

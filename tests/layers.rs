@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("kite::packet", &["market"]),
     ("kite::instruments", &["market"]),
     ("tape", &["market", "kite::packet"]),
+    ("history", &["market", "kite::instruments", "secret", "clock"]),
     ("fanout", &["market", "wire", "kite::packet", "clock", "stats"]),
     ("feed", &["market", "kite::packet", "tape", "secret", "clock"]),
     ("engine", &["market", "wire", "kite::packet", "fanout", "clock", "stats"]),
@@ -25,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("server", &["market", "kite::instruments", "fanout", "session", "stats", "duty"]),
     ("decode", &["market", "kite::packet", "tape"]),
     ("candles", &["market", "kite::packet", "tape"]),
-    ("indicators", &["market"]),
+    ("indicators", &["market", "history::csv"]),
     ("record", &["market", "feed", "tape", "clock"]),
     ("config", &["kite::instruments", "secret"]),
     (

@@ -1,4 +1,4 @@
-//! Bars in csv files.
+//! Bars in csv files: the only reader of them.
 
 use crate::market::indicator::Bar;
 use csv::StringRecord;
@@ -30,13 +30,32 @@ pub enum BarsError {
     },
 }
 
+/// A bar as its file has it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Row {
+    /// Where it stands in the file, from 1.
+    pub line: u64,
+    /// The bar.
+    pub bar: Bar,
+    /// Open interest.
+    pub oi: u32,
+}
+
+/// The bars of [`read_rows`] alone.
+///
+/// # Errors
+/// As there.
+pub fn read_bars(input: impl Read) -> Result<Vec<Bar>, BarsError> {
+    Ok(read_rows(input)?.into_iter().map(|row| row.bar).collect())
+}
+
 /// Reads bars. The header names the columns, in any order and case, and others may stand between: `timestamp` (ISO 8601
-/// or seconds since 1970), `open`, `high`, `low`, `close`; `volume` is 0 without its column, and without `session` a
-/// session is a date.
+/// or seconds since 1970), `open`, `high`, `low`, `close`; `volume` and `oi` are 0 without their columns, and without
+/// `session` a session is a date.
 ///
 /// # Errors
 /// When a column is missing or a field holds no finite number or time.
-pub fn read_bars(input: impl Read) -> Result<Vec<Bar>, BarsError> {
+pub fn read_rows(input: impl Read) -> Result<Vec<Row>, BarsError> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
     let header = reader.headers()?.clone();
     let find =
@@ -45,7 +64,8 @@ pub fn read_bars(input: impl Read) -> Result<Vec<Bar>, BarsError> {
     let time = find("timestamp").or(find("date")).or(find("time")).ok_or(BarsError::Column("timestamp"))?;
     let [open, high, low, close] = [need("open")?, need("high")?, need("low")?, need("close")?];
     let (volume, session) = (find("volume"), find("session"));
-    let mut bars: Vec<Bar> = Vec::new();
+    let interest = find("oi").or(find("open_interest"));
+    let mut rows: Vec<Row> = Vec::new();
     let mut last_session = String::new();
     for record in reader.into_records() {
         let record = record?;
@@ -59,7 +79,7 @@ pub fn read_bars(input: impl Read) -> Result<Vec<Bar>, BarsError> {
             None if text.contains('-') => text.chars().take(10).collect(),
             None => (start + IST).div_euclid(86_400).to_string(),
         };
-        let before = bars.last().map_or(0, |bar| bar.session);
+        let before = rows.last().map_or(0, |row| row.bar.session);
         let bar = Bar {
             start,
             open: number("open", open)?,
@@ -70,9 +90,11 @@ pub fn read_bars(input: impl Read) -> Result<Vec<Bar>, BarsError> {
             session: before + i64::from(name != last_session),
         };
         last_session = name;
-        bars.push(bar);
+        let count = |text: &str| text.parse().ok();
+        let oi = interest.map_or(Ok(0), |index| field(&record, "oi", index, count))?;
+        rows.push(Row { line: record.position().map_or(0, csv::Position::line), bar, oi });
     }
-    Ok(bars)
+    Ok(rows)
 }
 
 fn field<T>(
