@@ -53,7 +53,7 @@
 //! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
 //! | [`decode`], [`candles`], [`indicators`] | at the desk: a tape's ticks and candles, indicators over a file of bars |
-//! | [`history`] | closed bars of the past, from Kite or from files |
+//! | [`history`], [`store`] | closed bars of the past, from Kite or from files; bars that survive a restart |
 //! | [`wire`], [`kite`], [`tape`] | messages to clients, Kite's bytes, recorded files |
 //! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
 //!
@@ -83,5 +83,6 @@ pub mod secret;
 pub mod server;
 pub mod session;
 pub mod stats;
+pub mod store;
 pub mod tape;
 pub mod wire;
