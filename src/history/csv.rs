@@ -110,7 +110,7 @@ fn field<T>(
 
 /// Seconds since 1970 of `2026-06-22T09:15:00+05:30`, of its beginnings (a date alone is midnight), or of the number
 /// itself. Without an offset it is India's clock.
-fn seconds(text: &str) -> Option<i64> {
+pub(super) fn seconds(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse() {
         return Some(seconds);
     }

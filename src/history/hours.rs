@@ -4,6 +4,9 @@ use crate::market::calendar::Date;
 use crate::market::calendar::date::DAY_S;
 use crate::market::{Calendar, Candle, SegmentKind, Session, Timeframe};
 
+/// More days than any exchange was ever closed.
+const HORIZON_DAYS: i64 = 30;
+
 /// The hours of one kind of instrument, for times that come in order: remembers the session of the last date.
 #[derive(Debug)]
 pub(super) struct Hours<'a> {
@@ -50,6 +53,22 @@ impl<'a> Hours<'a> {
             }
         }
         bars
+    }
+
+    /// When the newest bar ended that can have ended by `until`; `until` itself when nothing was traded for a month.
+    pub fn last_end(&mut self, timeframe: Timeframe, until: i64) -> i64 {
+        let ends = (0..HORIZON_DAYS).find_map(|days| {
+            let session = self.session(until - days * DAY_S)?;
+            match timeframe.seconds() {
+                None => Some(session.end()).filter(|end| *end <= until),
+                Some(_) if session.close <= until => Some(session.close),
+                Some(length) => {
+                    let bars = (until - session.open).div_euclid(length);
+                    (bars > 0).then_some(session.open + bars * length)
+                }
+            }
+        });
+        ends.unwrap_or(until)
     }
 
     fn bucket(&mut self, timeframe: Timeframe, unix_s: i64) -> Option<(i64, i64)> {
@@ -103,6 +122,20 @@ mod tests {
         assert_eq!(ends(Timeframe::Min5, "2026-08-03 20:00").as_deref(), Some("08-03T20:05"));
         assert_eq!(ends(Timeframe::Day, "2026-08-03 05:30").as_deref(), Some("08-03T16:00"));
         assert_eq!(ends(Timeframe::Day, "2026-08-02 00:00").as_deref(), Some("08-03T00:00"));
+    }
+
+    #[test]
+    fn the_newest_bar_that_can_be_over() {
+        let calendar = Calendar::built_in().unwrap();
+        let mut hours = Hours::new(&calendar, SegmentKind::Cash);
+        let mut last = |timeframe, until| Ist(hours.last_end(timeframe, at(until))).to_string()[5..16].to_owned();
+        assert_eq!(last(Timeframe::Min5, "2026-08-03 09:31"), "08-03T09:30");
+        assert_eq!(last(Timeframe::Min5, "2026-08-03 09:20"), "08-03T09:20");
+        assert_eq!(last(Timeframe::Min60, "2026-08-03 15:31"), "08-03T15:30");
+        // Monday before the first bar is over: Friday's last.
+        assert_eq!(last(Timeframe::Min5, "2026-08-03 09:19"), "07-31T15:30");
+        assert_eq!(last(Timeframe::Day, "2026-08-03 15:59"), "07-31T16:00");
+        assert_eq!(last(Timeframe::Day, "2026-08-03 16:00"), "08-03T16:00");
     }
 
     #[test]
