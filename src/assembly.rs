@@ -2,7 +2,7 @@
 //! and may fail with a message that names the setting.
 
 use crate::clock::Clock;
-use crate::config::{self, CalendarChoice, Config, FeedChoice, TapeSpeed, TapeStart};
+use crate::config::{self, CalendarChoice, Config, FeedChoice, HistoryChoice, TapeSpeed, TapeStart};
 use crate::demand::DemandSettings;
 use crate::duty;
 use crate::engine::EngineSettings;
@@ -10,6 +10,8 @@ use crate::feed::kite::{self, Credentials, Source};
 use crate::feed::market::{self, MarketFeed, MarketOptions};
 use crate::feed::tape::{Speed, Start, TapeFeed, TapeOptions};
 use crate::gateway::{FeedSource, Settings, Threads};
+use crate::history::kite::{Credentials as HistoryCredentials, KiteSettings};
+use crate::history::{History, HistoryError};
 use crate::kite::instruments::{self, Instruments, Row};
 use crate::market::Calendar;
 use crate::market::candle::TradesOptions;
@@ -47,6 +49,14 @@ pub enum AssemblyError {
     /// The instruments.
     #[error("setting instruments: {0}")]
     Instruments(#[from] instruments::LoadError),
+    /// The history.
+    #[error("settings history, history_cache: {0}")]
+    History(#[from] HistoryError),
+    /// Real bars behind prices that are made up.
+    #[error(
+        "setting history: kite does not go with feed = market, whose prices are made up; allowed is none or a folder"
+    )]
+    HistoryOfMarket,
 }
 
 /// Cores from which on the data plane gets threads of its own, if they may keep them busy.
@@ -242,6 +252,29 @@ pub fn credentials(config: &Config) -> Result<Source, AssemblyError> {
     }
 }
 
+/// Where closed bars of the past come from. `calendar` has the hours by which bars are aligned.
+///
+/// # Errors
+/// When the folder is not there, or credentials are missing.
+pub fn history(config: &Config, calendar: Arc<Calendar>, clock: &Clock) -> Result<History, AssemblyError> {
+    match &config.history {
+        HistoryChoice::None => Ok(History::none()),
+        HistoryChoice::Folder(folder) => Ok(History::folder(folder.clone(), calendar)?),
+        HistoryChoice::Kite if config.feed == FeedChoice::Market => Err(AssemblyError::HistoryOfMarket),
+        HistoryChoice::Kite => {
+            let source = credentials(config)?;
+            let read = move || {
+                let read = source.read().map_err(|error| error.to_string())?;
+                Ok((read.api_key, read.access_token))
+            };
+            let mut settings = KiteSettings::new(config.history_root.0.clone(), HistoryCredentials::new(read));
+            settings.per_second = config.history_per_second;
+            settings.cache.clone_from(&config.history_cache);
+            Ok(History::kite(settings, calendar, clock.clone())?)
+        }
+    }
+}
+
 /// The instruments: the dump that is configured, else what the embedded market knows. Blocks while it loads.
 ///
 /// # Errors
@@ -272,4 +305,31 @@ pub fn market_names(count: usize) -> Instruments {
         tick_size: f64::from(listing.tick_size) / 100.0,
         lot_size: listing.lot_size,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The history of settings as flags say them.
+    fn history_of(flags: &[&str]) -> Result<&'static str, String> {
+        let args = clap::Command::new("tickfan").no_binary_name(true).args(config::args());
+        let config = Config::load(&args.try_get_matches_from(flags).unwrap(), [("", "")]).unwrap();
+        let calendar = Arc::new(Calendar::around_the_clock());
+        history(&config, calendar, &Clock::manual(0)).map(|history| history.name()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_history_is_what_the_settings_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = format!("--history-cache={}", dir.path().join("cache").display());
+        let kite = ["--history=kite", "--feed=kite", "--kite-api-key=k", "--kite-access-token=t", &cache];
+        assert_eq!(history_of(&[]).as_deref(), Ok("none"));
+        assert_eq!(history_of(&["--history", dir.path().to_str().unwrap()]).as_deref(), Ok("folder"));
+        assert_eq!(history_of(&kite).as_deref(), Ok("kite"));
+        assert!(dir.path().join("cache").is_dir());
+        assert!(history_of(&kite[..3]).unwrap_err().contains("kite_access_token: missing"));
+        assert!(history_of(&["--history=kite"]).unwrap_err().contains("setting history: kite does not go with"));
+        assert!(history_of(&["--history=/nowhere/at/all"]).unwrap_err().contains("/nowhere/at/all"));
+    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 use super::error::{ConfigError, Origin};
+use super::place::{ApiRoot, DataDir, HistoryChoice};
 use super::value::{
     Allowed, CalendarChoice, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed,
     TapeStart, Threads, Value,
@@ -190,6 +191,20 @@ settings! {
         indicator_linger_ms: u64 = "30000", Range(0, 3_600_000), unit "ms";
         /// Most indicators computed at a time, each once however many want it.
         max_indicators: usize = "100000", Range(1, 1_000_000), unit "indicators";
+    }
+    "History and restarts" {
+        /// Where closed bars of the past come from, for candles and indicators: nowhere, Kite's historical API, or a
+        /// folder of csv files such as NSE_INFY_5min.csv.
+        history: HistoryChoice = "none", Form("none, kite or a folder");
+        /// Address of Kite's historical API.
+        history_root: ApiRoot = "https://api.kite.trade/", Form("an http:// or https:// address without user, query or fragment");
+        /// Requests for history, all together; Kite refuses more than 3.
+        history_per_second: u32 = "3", Range(1, 10), unit "requests/s";
+        /// Folder in which Kite's bars are kept, so that a restart asks only for newer ones. One folder serves one program.
+        history_cache: Option<PathBuf> = "", Form("a path");
+        /// Folder for what must survive a restart: bars and the states that build them. auto is tickfan-data in the
+        /// working directory with the kite feed, and none with the others, whose bars are not of this day.
+        data_dir: DataDir = "auto", Form("auto, none or a path");
     }
     "Threads" {
         /// One thread for everything, or the feed and the writers on threads of their own; auto decides by cores.

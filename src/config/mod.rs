@@ -12,6 +12,7 @@ pub mod error;
 pub mod flag;
 pub mod key;
 pub mod load;
+pub mod place;
 pub mod spelling;
 pub mod value;
 
@@ -21,6 +22,7 @@ mod tests;
 pub use error::{ConfigError, Origin};
 pub use flag::{args, flag_hint};
 pub use key::{Config, KEYS, Key};
+pub use place::{ApiRoot, DataDir, HistoryChoice};
 pub use value::{
     Allowed, CalendarChoice, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed,
     TapeStart, Threads,

@@ -227,6 +227,28 @@ fn values_read_as_their_types() {
 }
 
 #[test]
+fn places_read_as_their_types() {
+    let config =
+        load(&["--history=bars/nse", "--history-root=http://localhost:1/api", "--data-dir=d"], &[], None).unwrap();
+    assert_eq!(config.history, HistoryChoice::Folder("bars/nse".into()));
+    assert_eq!(config.history_root.0.as_str(), "http://localhost:1/api");
+    let dir = |text: &str, feed| load(&["--data-dir", text], &[], None).unwrap().data_dir.of(&feed);
+    assert_eq!(dir("auto", FeedChoice::Kite), Some("tickfan-data/kite".into()));
+    assert_eq!(dir("auto", FeedChoice::Market), None);
+    assert_eq!(dir("auto", FeedChoice::Tape("x".into())), None);
+    assert_eq!(dir("none", FeedChoice::Kite), None);
+    // Made-up bars never lie beside real ones.
+    assert_eq!(dir("d", FeedChoice::Kite), Some("d/kite".into()));
+    assert_eq!(dir("d", FeedChoice::Market), Some("d/market".into()));
+    for bad in ["", "wss://host/", "https://me:hunter2@host/", "https://host/?hunter2", "api.kite.trade"] {
+        let message = message(&["--history-root", bad], &[], None);
+        says(&message, &["setting history_root", "an http:// or https:// address"]);
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    says(&message(&["--history= "], &[], None), &["setting history", "none, kite or a folder"]);
+}
+
+#[test]
 fn help_tells_everything_about_a_setting() {
     let help = clap::Command::new("tickfan").term_width(400).args(args()).render_help().to_string();
     for key in KEYS {

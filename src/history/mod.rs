@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum HistoryError {
     /// A file or folder cannot be read, or holds no bars.
-    #[error("history: {}: {reason}", path.display())]
+    #[error("{}: {reason}", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -29,10 +29,10 @@ pub enum HistoryError {
         reason: String,
     },
     /// Kite does not know us, or the app may not read the history.
-    #[error("history: Kite refuses ({0}): log in to get a new access token, or see whether the app may read history")]
+    #[error("Kite refuses ({0}): log in to get a new access token, or see whether the app may read history")]
     Refused(String),
     /// Kite says no for another reason, after the retries that make sense.
-    #[error("history: Kite answers {status} ({reason})")]
+    #[error("Kite answers {status} ({reason})")]
     Kite {
         /// Of HTTP.
         status: u16,
@@ -40,16 +40,16 @@ pub enum HistoryError {
         reason: String,
     },
     /// There is no answer, after some retries.
-    #[error("history: Kite cannot be reached: {0}")]
+    #[error("Kite cannot be reached: {0}")]
     Unreachable(String),
     /// The answer cannot be read.
-    #[error("history: Kite's answer cannot be read: {0}")]
+    #[error("Kite's answer cannot be read: {0}")]
     Reply(String),
     /// There are no credentials now.
-    #[error("history: no credentials: {0}")]
+    #[error("no credentials: {0}")]
     Credentials(String),
     /// Too many requests wait for their turn.
-    #[error("history: too many requests are waiting; try again in some minutes")]
+    #[error("too many requests are waiting; try again in some minutes")]
     Busy,
 }
 

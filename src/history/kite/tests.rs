@@ -1,127 +1,12 @@
-//! Against a stand-in for Kite on a port of the system's choice.
+//! Against a stand-in for Kite.
+
+mod desk;
 
 use super::*;
 use crate::history::csv::seconds;
 use crate::history::tests::{instrument, open};
 use crate::history::{History, HistoryStats};
-use crate::market::calendar::Ist;
-use axum::extract::{Path, Query as Fields, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
-use serde_json::json;
-use std::collections::{HashMap, VecDeque};
-use std::path::Path as FilePath;
-
-const KEY: &str = "the-key";
-const TOKEN: &str = "the-token";
-/// Wednesday, with two minutes of a bar of five gone.
-const TODAY: &str = "2026-08-05";
-
-/// What the stand-in knows and was asked.
-#[derive(Debug)]
-struct Desk {
-    /// When the instrument was listed.
-    listed: i64,
-    /// All prices are so many times what they were: 1 until there is a split.
-    factor: i64,
-    /// Answers before the usual one.
-    script: VecDeque<(StatusCode, String)>,
-    /// Path, from and to of each request.
-    asked: Vec<(String, String, String)>,
-    headers: Vec<HeaderMap>,
-}
-
-type Shared = Arc<Mutex<Desk>>;
-
-/// Kite's answer: a bar every five minutes of each session, with prices by its time.
-async fn answer(
-    State(desk): State<Shared>,
-    Path((token, interval)): Path<(String, String)>,
-    Fields(fields): Fields<HashMap<String, String>>,
-    headers: HeaderMap,
-) -> Response {
-    let mut desk = desk.lock().await;
-    desk.asked.push((format!("{token}/{interval}"), fields["from"].clone(), fields["to"].clone()));
-    desk.headers.push(headers);
-    assert_eq!(fields["oi"], "1");
-    if let Some(scripted) = desk.script.pop_front() {
-        return scripted.into_response();
-    }
-    let (from, to) = (seconds(&fields["from"]).unwrap().max(desk.listed), seconds(&fields["to"]).unwrap());
-    let calendar = Calendar::built_in().unwrap();
-    let mut rows = Vec::new();
-    for date in Date::of(from).0..=Date::of(to).0 {
-        let Some(session) = calendar.session(SegmentKind::Cash, Date(date)) else { continue };
-        for start in (session.open..session.close).step_by(300).filter(|start| from <= *start && *start <= to) {
-            let price = (100 + start / 300 % 50) * desk.factor;
-            let stamp = Ist(start).to_string().replace("+05:30", "+0530");
-            rows.push(json!([stamp, price, price + 2, price - 1, price + 1, 10, 5]));
-        }
-    }
-    Json(json!({"status": "success", "data": {"candles": rows}})).into_response()
-}
-
-struct Bench {
-    desk: Shared,
-    clock: Clock,
-    root: Url,
-    /// What the credentials' provider gives.
-    token: Arc<Mutex<String>>,
-}
-
-impl Bench {
-    async fn start() -> Self {
-        let desk = Desk {
-            listed: open("2026-07-01"),
-            factor: 1,
-            script: VecDeque::new(),
-            asked: Vec::new(),
-            headers: Vec::new(),
-        };
-        let desk = Arc::new(Mutex::new(desk));
-        let routes = Router::new().route("/api/instruments/historical/{token}/{interval}", get(answer));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let root = format!("http://{}/api/", listener.local_addr().unwrap()).parse().unwrap();
-        let served = TowerToHyperService::new(routes.with_state(Arc::clone(&desk)));
-        tokio::spawn(async move {
-            while let Ok((tcp, _)) = listener.accept().await {
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(tcp), served.clone()));
-            }
-        });
-        // 11:02.
-        let now = (open(TODAY) + 6_420).unsigned_abs() * 1_000_000_000;
-        Self { desk, clock: Clock::manual(now), root, token: Arc::new(Mutex::new(TOKEN.into())) }
-    }
-
-    fn history(&self, cache: Option<&FilePath>) -> History {
-        let token = Arc::clone(&self.token);
-        let read = move || Ok((Secret::new(KEY), Secret::new(token.blocking_lock().clone())));
-        let mut settings = KiteSettings::new(self.root.clone(), Credentials::new(read));
-        (settings.per_second, settings.retry_wait) = (1_000, Duration::from_millis(1));
-        settings.cache = cache.map(ToOwned::to_owned);
-        History::kite(settings, Arc::new(Calendar::built_in().unwrap()), self.clock.clone()).unwrap()
-    }
-
-    async fn script(&self, answers: impl IntoIterator<Item = (u16, &str)>) {
-        let answers =
-            answers.into_iter().map(|(status, body)| (StatusCode::from_u16(status).unwrap(), body.to_owned()));
-        self.desk.lock().await.script.extend(answers);
-    }
-
-    /// The requests so far, forgotten now.
-    async fn asked(&self) -> Vec<(String, String, String)> {
-        std::mem::take(&mut self.desk.lock().await.asked)
-    }
-
-    fn now(&self) -> i64 {
-        self.clock.unix_seconds() as i64
-    }
-}
+use desk::{Bench, KEY, TODAY, TOKEN};
 
 async fn ask(history: &History, wanted: usize, until: i64) -> Result<Vec<Candle>, HistoryError> {
     history.bars(&instrument(), SegmentKind::Cash, Timeframe::Min5, wanted, until).await
@@ -248,7 +133,7 @@ async fn what_may_pass_is_tried_again() {
     let busy = r#"{"status":"error","message":"Too many requests","error_type":"NetworkException"}"#;
     bench.script([(429, busy); 4]).await;
     let error = ask(&bench.history(None), 30, i64::MAX).await.unwrap_err();
-    assert_eq!(error.to_string(), "history: Kite answers 429 (NetworkException: Too many requests)");
+    assert_eq!(error.to_string(), "Kite answers 429 (NetworkException: Too many requests)");
     let wrong = r#"{"status":"error","message":"invalid token","error_type":"InputException"}"#;
     bench.script([(400, wrong)]).await;
     let history = bench.history(None);
