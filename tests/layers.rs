@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("kite::instruments", &["market"]),
     ("tape", &["market", "kite::packet"]),
     ("history", &["market", "kite::instruments", "secret", "clock"]),
-    ("store", &["market"]),
+    ("store", &["market", "clock"]),
     ("fanout", &["market", "wire", "kite::packet", "clock", "stats"]),
     ("feed", &["market", "kite::packet", "tape", "secret", "clock"]),
     ("engine", &["market", "wire", "kite::packet", "fanout", "clock", "stats"]),

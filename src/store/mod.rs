@@ -14,7 +14,9 @@ mod tests;
 pub use keeper::{Entry, Keeper, KeeperPort, KeeperStats};
 pub use states::Snapshot;
 
+use crate::clock::Clock;
 use crate::market::calendar::Date;
+use crate::market::calendar::date::DAY_S;
 use crate::market::candle::Bars;
 use crate::market::{Candle, InstrumentToken, Timeframe};
 use day::Day;
@@ -35,14 +37,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bars: 500, days: 5 }
+        Self { bars: 600, days: 5 }
     }
 }
 
 /// Bytes that may wait for a disk that takes nothing; further bars are lost and counted.
 const MOST_PENDING: usize = 16 << 20;
-/// The years that a file's name can have.
-const TIMES: std::ops::Range<i64> = 0..253_370_764_800;
 
 /// Why a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,7 @@ pub struct Recovery {
 pub struct BarStore {
     dir: PathBuf,
     limits: Limits,
+    clock: Clock,
     days: BTreeMap<Date, Day>,
     lost: u64,
     /// Locked for as long as it is open.
@@ -99,7 +100,7 @@ impl BarStore {
     ///
     /// # Errors
     /// When another program has the folder, or the operating system refuses it.
-    pub fn open(dir: &Path, limits: Limits) -> Result<(Self, Kept), StoreError> {
+    pub fn open(dir: &Path, limits: Limits, clock: Clock) -> Result<(Self, Kept), StoreError> {
         let limits = Limits { days: limits.days.max(1), ..limits };
         std::fs::create_dir_all(dir).map_err(io_error(dir))?;
         let lock = lock(dir)?;
@@ -143,14 +144,17 @@ impl BarStore {
                 kept.recovery.ignored += 1;
             }
         }
-        Ok((Self { dir: dir.to_owned(), limits, days: good, lost: 0, _lock: lock }, kept))
+        Ok((Self { dir: dir.to_owned(), limits, clock, days: good, lost: 0, _lock: lock }, kept))
     }
 
     /// Takes a closed bar, or one closed before and revised. It is on disk after the next [`BarStore::flush`].
+    ///
+    /// A bar of the future would push out a day that counts, so it is refused.
     pub fn append(&mut self, token: InstrumentToken, timeframe: Timeframe, bar: &Candle) {
         let date = Date::of(bar.start);
         let pending = self.days.values().map(Day::pending).sum::<usize>();
-        if !TIMES.contains(&bar.start) || pending >= MOST_PENDING || !self.enter(date) {
+        let tomorrow = self.clock.unix_seconds() as i64 + DAY_S;
+        if !(0..tomorrow).contains(&bar.start) || pending >= MOST_PENDING || !self.enter(date) {
             self.lost += 1;
             return;
         }
@@ -194,7 +198,7 @@ impl BarStore {
         states::write(&self.dir, at, states)
     }
 
-    /// Bars that were not kept: older than all days, or the disk has refused too many.
+    /// Bars that were not kept: older than all days, of the future, or the disk has refused too many.
     pub const fn lost(&self) -> u64 {
         self.lost
     }

@@ -12,20 +12,26 @@ fn bar(minute: i64, close: i32) -> Candle {
     Candle { volume: 7, packets: 3, ..Candle::historical(start, start + 60, close, close + 5, close - 5, close) }
 }
 
+/// A folder opened on 24 November.
+fn open_with(dir: &Path, limits: Limits) -> Result<(BarStore, Kept), StoreError> {
+    let now = (OPEN + 4 * DAY_S).unsigned_abs() * 1_000_000_000;
+    BarStore::open(dir, limits, Clock::manual(now))
+}
+
 fn open(dir: &Path) -> (BarStore, Kept) {
-    BarStore::open(dir, Limits::default()).unwrap()
+    open_with(dir, Limits::default()).unwrap()
 }
 
 /// The bars of one series after a restart.
 fn kept(dir: &Path, limits: Limits) -> Vec<Candle> {
-    let (_, mut kept) = BarStore::open(dir, limits).unwrap();
+    let (_, mut kept) = open_with(dir, limits).unwrap();
     kept.bars.remove(&(INFY, Timeframe::Min1)).unwrap_or_default()
 }
 
 /// A folder with these bars.
 fn with(bars: &[Candle], limits: Limits) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = BarStore::open(dir.path(), limits).unwrap();
+    let (mut store, _) = open_with(dir.path(), limits).unwrap();
     for bar in bars {
         store.append(INFY, Timeframe::Min1, bar);
     }
@@ -80,7 +86,7 @@ fn a_damaged_record_costs_only_itself() {
 fn a_second_program_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());
-    let error = BarStore::open(dir.path(), Limits::default()).unwrap_err();
+    let error = open_with(dir.path(), Limits::default()).unwrap_err();
     assert!(matches!(&error, StoreError::Locked(locked) if locked == dir.path()), "{error}");
     drop(first);
     open(dir.path());
@@ -93,10 +99,11 @@ fn only_the_newest_days_are_kept() {
     let dir = with(&[day(0), day(1), day(3)], limits);
     assert!(!file(dir.path()).exists());
     assert_eq!(kept(dir.path(), limits), [day(1), day(3)]);
-    let (mut store, _) = BarStore::open(dir.path(), limits).unwrap();
+    let (mut store, _) = open_with(dir.path(), limits).unwrap();
     store.append(INFY, Timeframe::Min1, &day(0));
     store.append(INFY, Timeframe::Min1, &Candle { start: i64::MIN, ..day(0) });
-    assert_eq!(store.lost(), 2);
+    store.append(INFY, Timeframe::Min1, &day(6));
+    assert_eq!(store.lost(), 3);
     drop(store);
     assert_eq!(kept(dir.path(), Limits { days: 1, ..limits }), [day(3)]);
 }
@@ -187,6 +194,31 @@ fn the_keeper_writes_everything_before_it_ends() {
     let (_, kept) = open(dir.path());
     assert_eq!(kept.bars[&(INFY, Timeframe::Min1)].len(), 300);
     assert_eq!(kept.snapshot.unwrap().at, OPEN);
+}
+
+/// Waits for what nobody announces.
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !done() {
+        assert!(began.elapsed().as_secs() < 20, "waited in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn the_keeper_writes_while_it_runs_and_after_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeper = Keeper::start(open(dir.path()).0, 10).unwrap();
+    let port = keeper.port();
+    std::fs::create_dir(file(dir.path())).unwrap();
+    assert!(port.try_send(Entry::Bar(INFY, Timeframe::Min1, bar(0, 100))) && port.try_send(Entry::Flush));
+    eventually("a failure", || port.stats().failures > 0);
+    std::fs::remove_dir(file(dir.path())).unwrap();
+    let length = || std::fs::metadata(file(dir.path())).map_or(0, |known| known.len() as usize);
+    // Nobody asks it to: what a kill could cost is a second.
+    eventually("the first bar", || length() == day::HEADER.len() + record::LENGTH);
+    assert!(port.try_send(Entry::Bar(INFY, Timeframe::Min1, bar(1, 100))));
+    eventually("the second bar", || length() == day::HEADER.len() + 2 * record::LENGTH);
 }
 
 prop_compose! {
