@@ -9,7 +9,7 @@ use crate::engine::EngineSettings;
 use crate::feed::kite::{self, Credentials, Source};
 use crate::feed::market::{self, MarketFeed, MarketOptions};
 use crate::feed::tape::{Speed, Start, TapeFeed, TapeOptions};
-use crate::gateway::{FeedSource, Settings, Threads};
+use crate::gateway::{FeedSource, Past, Settings, Threads};
 use crate::history::kite::{Credentials as HistoryCredentials, KiteSettings};
 use crate::history::{History, HistoryError};
 use crate::kite::instruments::{self, Instruments, Row};
@@ -18,6 +18,7 @@ use crate::market::candle::TradesOptions;
 use crate::server::accept::AcceptSettings;
 use crate::server::app::FeedStatus;
 use crate::session::writer::WriterSettings;
+use crate::store::{BarStore, Limits, StoreError};
 use serde_json::json;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub enum AssemblyError {
     /// The tape.
     #[error("setting feed: {0}")]
     Tape(#[from] crate::tape::TapeError),
+    /// The folder of what survives a restart.
+    #[error("setting data_dir: {0}")]
+    Store(#[from] StoreError),
     /// The calendar.
     #[error("setting calendar: {0}")]
     Calendar(String),
@@ -128,7 +132,7 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
             linger_ns: config.indicator_linger_ms * 1_000_000,
             kept_bars: config.kept_candles,
             max_computations: config.max_indicators,
-            history: false,
+            history: config.history != HistoryChoice::None,
         },
         hours,
     })
@@ -273,6 +277,24 @@ pub fn history(config: &Config, calendar: Arc<Calendar>, clock: &Clock) -> Resul
             Ok(History::kite(settings, calendar, clock.clone())?)
         }
     }
+}
+
+/// What is known of the days before: the history, and what was kept over a restart.
+///
+/// # Errors
+/// When the history or the folder cannot be used.
+pub fn past(config: &Config, settings: &Settings, clock: &Clock) -> Result<Past, AssemblyError> {
+    let history = history(config, Arc::new(settings.hours.clone()), clock)?;
+    let store = match config.data_dir.of(&config.feed) {
+        Some(dir) => {
+            let limits = Limits { bars: config.kept_candles, ..Limits::default() };
+            let (store, kept) = BarStore::open(&dir, limits, clock.clone())?;
+            tracing::info!(dir = %dir.display(), series = kept.bars.len(), recovery = ?kept.recovery, "kept bars");
+            Some((store, kept))
+        }
+        None => None,
+    };
+    Ok(Past { history, store })
 }
 
 /// The instruments: the dump that is configured, else what the embedded market knows. Blocks while it loads.

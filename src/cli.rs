@@ -193,7 +193,8 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let settings = assembly::settings(&config)?;
         tracing::info!(threads = ?settings.threads, idle = ?settings.idle, pin = settings.pin, "data plane");
         let instruments = Arc::new(ArcSwap::from_pointee(instruments));
-        let gateway = Gateway::start(settings, feed, instruments, clock)
+        let past = assembly::past(&config, &settings, &clock)?;
+        let gateway = Gateway::start_with(settings, feed, instruments, clock, past)
             .await
             .map_err(|error| format!("setting listen ({}): {error}", config.listen))?;
         println!("listening on http://{}", gateway.address);

@@ -4,6 +4,8 @@
 
 mod engine;
 
+pub use engine::Past;
+
 use crate::clock::Clock;
 use crate::demand::{self, DemandSettings, Ledger};
 use crate::duty::{Congestion, Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
@@ -21,6 +23,7 @@ use crate::session::registry::Registry;
 use crate::session::stream::StreamContext;
 use crate::session::writer::{Writer, WriterSettings};
 use crate::stats::{Collector, FeedCounters, WriterCounters};
+use crate::store::Keeper;
 use crate::wire::close::Close;
 use arc_swap::ArcSwap;
 use std::io;
@@ -99,20 +102,35 @@ pub struct Gateway {
     doors: Vec<Arc<Door>>,
     feed_door: Arc<FeedDoor>,
     engine: Arc<Engine>,
+    keeper: Option<Keeper>,
     threads: Vec<std::thread::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Gateway {
-    /// Builds the gateway and starts it. Must be called within the control runtime.
+    /// [`Self::start_with`] no past.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or the operating system refuses a thread or a poll.
+    /// As there.
     pub async fn start(
         settings: Settings,
         source: FeedSource,
         instruments: Arc<ArcSwap<Instruments>>,
         clock: Clock,
+    ) -> io::Result<Self> {
+        Self::start_with(settings, source, instruments, clock, Past::default()).await
+    }
+
+    /// Builds the gateway and starts it. Must be called within the control runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or the operating system refuses a thread or a poll.
+    pub async fn start_with(
+        settings: Settings,
+        source: FeedSource,
+        instruments: Arc<ArcSwap<Instruments>>,
+        clock: Clock,
+        past: Past,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
@@ -125,9 +143,11 @@ impl Gateway {
         let obeys = universe.is_empty();
 
         let market_time = source.feed.market_time();
-        let (core, engine, wiring_doors) = engine::build(&settings, &board, &clock, market_time, &instruments);
+        let engine::Built { core, engine, doors, wanted, keeper } =
+            engine::build(&settings, &board, &clock, market_time, &instruments, past.store)?;
         let mut built = DataPlane::build(&settings, &board, &clock, source.feed, core.inbox())?;
-        wiring_doors.hang(&built.doors);
+        doors.hang(&built.doors);
+        let fetching = engine::fetch(wanted, past.history, Arc::clone(&engine), Arc::clone(&instruments));
         let context = Arc::new(StreamContext {
             board: Arc::clone(&board),
             doors: built.doors.clone(),
@@ -170,6 +190,7 @@ impl Gateway {
                 clock.clone(),
             )),
             tokio::spawn(collect(Arc::clone(&app), clock)),
+            tokio::spawn(fetching),
         ];
         Ok(Self {
             address,
@@ -178,6 +199,7 @@ impl Gateway {
             doors: built.doors,
             feed_door: built.feed_door,
             engine,
+            keeper,
             threads,
             tasks,
         })
@@ -195,6 +217,8 @@ impl Gateway {
                 tracing::error!("a data-plane thread had panicked");
             }
         }
+        // After the engine, whose last states it writes.
+        drop(self.keeper);
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::client::Client;
 use support::eventually_true;
-use support::gateway::{Running, settings, start};
-use support::ticks::message;
+use support::gateway::{Running, settings, start, start_with};
+use support::script::Script;
+use support::ticks::{INFY, message};
 use tickfan::candles::{CandlesOptions, candles};
 use tickfan::clock::MarketTime;
 use tickfan::engine::command::{Topic, Wish};
@@ -21,7 +22,8 @@ use tickfan::fanout::series::Subscription;
 use tickfan::fanout::slot::Inbox;
 use tickfan::feed::tape::{Speed, TapeFeed, TapeOptions, TapeProgress};
 use tickfan::feed::{Demand, Feed};
-use tickfan::gateway::FeedSource;
+use tickfan::gateway::{FeedSource, Past};
+use tickfan::history::History;
 use tickfan::market::candle::DEFAULT_GRACE_NS;
 use tickfan::market::indicator::{Indicator, IndicatorId};
 use tickfan::market::{Calendar, Candle, InstrumentToken, Mode, SegmentKind, Tick, Timeframe};
@@ -395,4 +397,38 @@ fn history_is_told_oldest_first_and_alerts_fire_once_for_their_owner() {
     assert_eq!(history(&mut one, 0).0["count"], 6);
     let (_, before) = history(&mut other, 1);
     assert!(before.iter().all(|message| message["type"] != "alert"), "it is not his");
+}
+
+#[test]
+fn a_folder_of_bars_is_the_history_and_makes_indicators_warm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut csv = String::from("timestamp,open,high,low,close,volume\n");
+    for minute in 0..700 {
+        let price = 1_500 + minute % 11;
+        csv += &format!("{},{price},{},{},{price}.5,{minute}\n", BEGIN + minute * 60, price + 2, price - 2);
+    }
+    std::fs::write(folder.path().join("NSE_INFY_1min.csv"), csv).unwrap();
+    let history = History::folder(folder.path().to_owned(), Arc::new(Calendar::around_the_clock())).unwrap();
+    let mut settings = settings();
+    settings.engine.history = true;
+    let script = Script::default();
+    let gateway = start_with(settings, script.source(&[INFY]), Past { history, store: None });
+    let mut tab = gateway.client();
+    let reply = tab.ask(&json!({"action": "history", "token": INFY, "timeframe": "5m", "count": 3}));
+    assert_eq!((&reply["count"], &reply["candles"][2]["end"]), (&json!(3), &json!(BEGIN + 700 * 60)));
+    let last = &reply["candles"][2];
+    assert_eq!(last["volume"], 695 + 696 + 697 + 698 + 699);
+    let engine = Arc::clone(&gateway.app.context.engine);
+    let inbox = Arc::new(Inbox::new(Ring::new(1), 0, Arc::new(Port::new(1))));
+    let wish = |id: &str| Wish {
+        topic: Topic::Indicator { token: InstrumentToken(INFY), timeframe: Timeframe::Min1, id: id.parse().unwrap() },
+        wording: Wording { symbol: "INFY".into(), timeframe: "1m".into() },
+        subscriber: Subscriber { of: Arc::default(), inbox: Arc::clone(&inbox), format: Format::Json },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(engine.begin(vec![wish("RSI_14")])).unwrap();
+    let told = support::eventually("the history is loaded", || inbox.mail.take().and_then(Mail::open));
+    let told: Value = serde_json::from_slice(told.frame(Format::Json).unwrap().1).unwrap();
+    assert_eq!((&told["warm"], &told["indicator_id"]), (&json!(true), &json!("RSI_14")), "{told}");
+    assert!(told["value"].as_f64().is_some_and(|value| value > 0.0 && value < 100.0));
 }

@@ -11,6 +11,7 @@ use super::counters::EngineCounters;
 use super::forming::FormingQueue;
 use super::handle::Engine;
 use super::instrument::{Desk, Instrument, Seen, lacks};
+use super::shelf::Shelf;
 #[cfg(test)]
 use super::track::Track;
 use crate::clock::{Clock, MarketTime};
@@ -20,7 +21,8 @@ use crate::fanout::ring::Ring;
 use crate::fanout::series::Subscription;
 use crate::fanout::slot::{Inbox, Slot};
 use crate::fanout::update::Update;
-use crate::market::{InstrumentToken, Mode, SegmentKind, Timeframe};
+use crate::market::{Candle, InstrumentToken, Mode, SegmentKind, Timeframe};
+use crate::store::{Entry, KeeperPort, Kept};
 use crate::wire::{Encoding, Format};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -42,6 +44,8 @@ const NAP: Duration = Duration::from_millis(2);
 const LONG_NAP: Duration = Duration::from_secs(1);
 /// How often it looks for what nobody wants any more.
 const SWEEP_NS: u64 = 1_000_000_000;
+/// How often the states of all builders go to disk: a program that is killed counts volume on from there.
+const KEEP_NS: u64 = 5_000_000_000;
 /// All ticks of an instrument: candles want the times that only this mode has.
 const EVERYTHING: Encoding = Encoding { format: Format::Unwritten, mode: Mode::Full };
 
@@ -59,6 +63,19 @@ pub struct Wiring {
     pub wake_writers: Box<dyn Fn() + Send>,
     /// Asks for a history.
     pub want_history: Box<dyn Fn(WantedHistory) + Send>,
+    /// Where bars and states are kept over a restart, if they are.
+    pub keeper: Option<KeeperPort>,
+}
+
+impl Wiring {
+    /// Keeps a bar that was closed or told again.
+    fn keep(&self, token: InstrumentToken, timeframe: Timeframe, candle: &Candle, counters: &EngineCounters) {
+        if let Some(keeper) = &self.keeper
+            && !keeper.try_send(Entry::Bar(token, timeframe, *candle))
+        {
+            counters.unkept.add(1);
+        }
+    }
 }
 
 impl std::fmt::Debug for Wiring {
@@ -97,15 +114,17 @@ pub struct Core {
     firehoses: Vec<Wish>,
     /// Slots on the board when the firehoses were served last.
     served_slots: usize,
+    shelf: Shelf,
     swept_ns: u64,
+    kept_ns: u64,
 }
 
 /// In [`Core::by_slot`]: nothing is done with the slot's ticks.
 const NOWHERE: u32 = u32::MAX;
 
 impl Core {
-    /// An engine that has nothing to do yet, and how the control side reaches it.
-    pub fn new(settings: EngineSettings, wiring: Wiring) -> (Self, Arc<Engine>) {
+    /// An engine that has nothing to do yet but may go on from what was `kept`, and how the control side reaches it.
+    pub fn new(settings: EngineSettings, wiring: Wiring, kept: Kept) -> (Self, Arc<Engine>) {
         let counters = Arc::new(EngineCounters::default());
         let engine = Arc::new(Engine::new(Arc::clone(&counters)));
         // Nobody waits at this port: the engine looks at its ring by itself.
@@ -125,7 +144,9 @@ impl Core {
             subscriptions: FxHashMap::default(),
             firehoses: Vec::new(),
             served_slots: 0,
+            shelf: Shelf::new(kept),
             swept_ns: 0,
+            kept_ns: 0,
         };
         (core, engine)
     }
@@ -146,6 +167,7 @@ impl Core {
             }
             std::thread::park_timeout(if self.by_token.is_empty() { LONG_NAP } else { NAP });
         }
+        self.keep_states();
     }
 
     /// One turn: requests, ticks, what is due. True when there was work.
@@ -169,6 +191,10 @@ impl Core {
         if now_ns >= self.swept_ns + SWEEP_NS {
             self.swept_ns = now_ns;
             self.sweep(now_ns);
+        }
+        if now_ns >= self.kept_ns + KEEP_NS {
+            self.kept_ns = now_ns;
+            self.keep_states();
         }
         if work > 0 {
             (self.wiring.wake_writers)();
@@ -203,14 +229,18 @@ impl Core {
         let place = self.by_slot.get(slot as usize).copied().unwrap_or(NOWHERE);
         let Some(instrument) = self.instruments.get_mut(place as usize).and_then(Option::as_deref_mut) else { return };
         self.counters.ticks.add(1);
-        let desk = Desk { settings: &self.settings, counters: &self.counters };
+        let (wiring, counters, token) = (&self.wiring, &self.counters, instrument.token());
+        let desk = Desk { settings: &self.settings, counters };
         let mut changed = [None; Timeframe::ALL.len()];
         let mut mend = [false; Timeframe::ALL.len()];
         instrument.on_tick(
             seen,
             desk,
             |timeframe| changed[timeframe as usize] = Some(timeframe),
-            |timeframe, candle| mend[timeframe as usize] |= lacks(candle),
+            |timeframe, candle| {
+                mend[timeframe as usize] |= lacks(candle);
+                wiring.keep(token, timeframe, candle, counters);
+            },
         );
         for timeframe in changed.into_iter().flatten() {
             if let Some(track) = instrument.track_mut(timeframe).filter(|track| !track.queued) {
@@ -268,9 +298,13 @@ impl Core {
                 continue;
             }
             instrument.due_ns = u64::MAX;
-            let desk = Desk { settings: &self.settings, counters: &self.counters };
+            let (wiring, counters, token) = (&self.wiring, &self.counters, instrument.token());
+            let desk = Desk { settings: &self.settings, counters };
             let mut mend = [false; Timeframe::ALL.len()];
-            instrument.close_due(at_ns, desk, |timeframe, candle| mend[timeframe as usize] |= lacks(candle));
+            instrument.close_due(at_ns, desk, |timeframe, candle| {
+                mend[timeframe as usize] |= lacks(candle);
+                wiring.keep(token, timeframe, candle, counters);
+            });
             self.note_due(place);
             self.mend(place, mend, at_ns);
             work += 1;

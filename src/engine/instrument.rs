@@ -92,10 +92,16 @@ impl Instrument {
         self.tracks[timeframe as usize] = Some(Box::new(Track::new(self.token(), timeframe, kept)));
     }
 
-    /// Ends a track.
-    pub fn end(&mut self, timeframe: Timeframe) {
+    /// Ends a track; returns its closed bars, the oldest first.
+    pub fn end(&mut self, timeframe: Timeframe) -> Vec<Candle> {
         self.bars.remove(timeframe);
-        self.tracks[timeframe as usize] = None;
+        self.tracks[timeframe as usize].take().map_or_else(Vec::new, |track| track.into_closed())
+    }
+
+    /// Ends it at a time in Unix seconds; returns what it can go on from later.
+    pub fn into_state(mut self, at: i64) -> Bars {
+        self.interrupt(at);
+        self.bars
     }
 
     /// Whether somebody wants anything of it.

@@ -26,6 +26,7 @@ pub mod forming;
 pub mod handle;
 pub mod instrument;
 pub mod message;
+pub mod shelf;
 #[cfg(test)]
 mod tests;
 pub mod track;

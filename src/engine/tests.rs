@@ -16,6 +16,7 @@ use crate::fanout::slot::Inbox;
 use crate::kite::packet::MessageBuilder;
 use crate::market::{Candle, InstrumentToken, Mode, SegmentKind, Tick, Timeframe};
 use crate::stats::{Collector, FeedCounters};
+use crate::store::{BarStore, Keeper, KeeperPort, Kept, Limits};
 use crate::wire::Format;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ const MIDNIGHT: i64 = 1_795_113_000;
 const INFY: InstrumentToken = InstrumentToken(408_065);
 const TCS: InstrumentToken = InstrumentToken(2_953_217);
 
+/// A gateway's engine and what feeds it.
 struct Desk {
     core: Core,
     engine: Arc<Engine>,
@@ -40,6 +42,11 @@ struct Desk {
 
 impl Desk {
     fn new(settings: EngineSettings) -> Self {
+        Self::with_store(settings, None, Kept::default(), 0)
+    }
+
+    /// One that begins so many seconds into the day, with what was kept.
+    fn with_store(settings: EngineSettings, keeper: Option<KeeperPort>, kept: Kept, begin: u64) -> Self {
         let board = Arc::new(Board::new(|| {}));
         let clock = Clock::manual(MIDNIGHT.unsigned_abs() * 1_000_000_000);
         let (ask, wanted) = mpsc::channel();
@@ -50,11 +57,14 @@ impl Desk {
             kind: Box::new(|_| SegmentKind::Cash),
             wake_writers: Box::new(|| {}),
             want_history: Box::new(move |history| ask.send(history).unwrap()),
+            keeper,
         };
-        let (core, engine) = Core::new(settings, wiring);
+        let (core, engine) = Core::new(settings, wiring, kept);
         let recorder = Collector::default().recorder();
         let publisher = Publisher::new(&board, clock.clone(), Arc::new(FeedCounters::default()), recorder);
-        Self { core, engine, board, publisher, clock, wanted, volume: 0 }
+        let mut desk = Self { core, engine, board, publisher, clock, wanted, volume: 0 };
+        desk.at(begin);
+        desk
     }
 
     /// Runs turns until there is nothing to do.
@@ -332,4 +342,51 @@ fn an_engine_that_is_behind_takes_the_newest_value_of_each_instrument_and_says_s
     assert_eq!((counters.overruns.get(), counters.conflated.get()), (1, 1));
     let forming = desk.ask(Arc::clone(&desk.engine).bars(INFY, Timeframe::Min1, 1)).unwrap().forming.unwrap();
     assert_eq!((forming.close, forming.volume), (70_999, 70_000));
+}
+
+/// A restart in the middle of a session: no volume is counted twice or lost unmarked, and closed bars are all there.
+#[test]
+fn a_restart_goes_on_where_it_was_and_marks_what_it_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let wall = Clock::manual((MIDNIGHT.unsigned_abs() + 3_600) * 1_000_000_000);
+    let open = || BarStore::open(folder.path(), Limits::default(), wall.clone()).unwrap();
+    let bars = |desk: &mut Desk| {
+        let engine = Arc::clone(&desk.engine);
+        desk.ask(engine.bars(INFY, Timeframe::Min1, 50)).unwrap()
+    };
+    let (store, kept) = open();
+    let keeper = Keeper::start(store, 1_000).unwrap();
+    let mut desk = Desk::with_store(EngineSettings::default(), Some(keeper.port()), kept, 0);
+    let tab = Tab::new();
+    desk.begin(tab.wish(candles(INFY, false), "", "1m")).unwrap();
+    three_minutes(&mut desk);
+    desk.at(280).trade(INFY, 1_040, 10);
+    let before = bars(&mut desk);
+    assert_eq!((before.closed.len(), before.forming.unwrap().volume), (3, 30));
+    let volume = desk.volume;
+    desk.core.keep_states();
+    drop((desk, keeper));
+
+    // Ten seconds later, in the same minute.
+    let (store, kept) = open();
+    assert_eq!(kept.bars[&(INFY, Timeframe::Min1)].len(), 3);
+    let keeper = Keeper::start(store, 1_000).unwrap();
+    let mut desk = Desk::with_store(EngineSettings::default(), Some(keeper.port()), kept, 290);
+    desk.volume = volume + 7;
+    desk.begin(tab.wish(candles(INFY, false), "", "1m")).unwrap();
+    desk.at(295).trade(INFY, 1_050, 5);
+    let after = bars(&mut desk);
+    let forming = after.forming.unwrap();
+    assert_eq!(after.closed, before.closed);
+    // What was traded meanwhile is in it, since both ends lie in this bar; what it cost is not known, so it is marked.
+    assert_eq!((forming.open, forming.close, forming.volume, forming.partial), (1_020, 1_050, 42, true));
+    desk.at(361).trade(INFY, 1_060, 1);
+    desk.at(421).settle();
+    let closed = bars(&mut desk).closed;
+    assert_eq!(closed.iter().map(|bar| bar.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(
+        closed.iter().map(|bar| bar.partial).collect::<Vec<_>>(),
+        [true, false, false, true, false],
+        "joined, then missed"
+    );
 }

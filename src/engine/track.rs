@@ -86,6 +86,11 @@ impl Track {
         &self.closed
     }
 
+    /// Its closed bars, when it ends.
+    pub fn into_closed(self) -> Vec<Candle> {
+        self.closed.into()
+    }
+
     /// Whether somebody wants its bars or what is computed from them.
     pub fn is_wanted(&self) -> bool {
         let listened = !self.candles.is_empty() || !self.live.is_empty() || !self.alerts.is_empty();

@@ -11,7 +11,7 @@ use tickfan::clock::Clock;
 use tickfan::demand::DemandSettings;
 use tickfan::duty::Idle;
 use tickfan::feed::market;
-use tickfan::gateway::{FeedSource, Gateway, Settings, Threads};
+use tickfan::gateway::{FeedSource, Gateway, Past, Settings, Threads};
 use tickfan::server::accept::AcceptSettings;
 use tickfan::server::app::App;
 use tickfan::session::writer::WriterSettings;
@@ -59,9 +59,14 @@ pub struct Running {
 
 /// Starts a gateway whose instruments are those of the embedded market.
 pub fn start(settings: Settings, source: FeedSource) -> Running {
+    start_with(settings, source, Past::default())
+}
+
+/// [`start`], with a past.
+pub fn start_with(settings: Settings, source: FeedSource, past: Past) -> Running {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let instruments = Arc::new(ArcSwap::from_pointee(assembly::market_names(market::built_in_count())));
-    let gateway = runtime.block_on(Gateway::start(settings, source, instruments, Clock::system())).unwrap();
+    let gateway = runtime.block_on(Gateway::start_with(settings, source, instruments, Clock::system(), past)).unwrap();
     Running { address: gateway.address, app: Arc::clone(&gateway.app), gateway: Some(gateway), runtime: Some(runtime) }
 }
 

@@ -5,6 +5,7 @@ use crate::engine::command::WantedHistory;
 use crate::engine::instrument::Instrument;
 use crate::engine::track::seconds;
 use crate::market::{InstrumentToken, Timeframe};
+use crate::store::{Entry, Snapshot};
 use std::sync::Arc;
 
 impl Core {
@@ -19,6 +20,8 @@ impl Core {
         }
         let slots = self.wiring.board.subscribe(&self.inbox, &[token], EVERYTHING);
         let kind = (self.wiring.kind)(token);
+        // A state by other hours is of no use: the instrument list has changed.
+        let kept = self.shelf.take_state(token).filter(|bars| bars.trades().kind() == kind);
         let place = self.free.pop().unwrap_or_else(|| {
             self.instruments.push(None);
             self.instruments.len() as u32 - 1
@@ -30,7 +33,7 @@ impl Core {
             }
             self.by_slot[slot.id as usize] = place;
             self.instruments[place as usize] =
-                Some(Box::new(Instrument::new(Arc::clone(&slot), kind, None, &self.settings)));
+                Some(Box::new(Instrument::new(Arc::clone(&slot), kind, kept, &self.settings)));
             self.by_token.insert(token, place);
             self.counters.instruments.set(self.by_token.len() as u64);
             // What the market last said is where volume is counted from.
@@ -43,10 +46,10 @@ impl Core {
     pub(super) fn track(&mut self, token: InstrumentToken, timeframe: Timeframe) -> u32 {
         let place = self.instrument(token);
         let at_ns = self.market_ns();
-        let settings = self.settings.clone();
-        let Some(instrument) = self.at(place) else { return place };
+        let Some(instrument) = self.instruments[place as usize].as_deref_mut() else { return place };
         if instrument.track_mut(timeframe).is_none() {
-            instrument.begin(timeframe, Vec::new(), seconds(at_ns), &settings);
+            let kept = self.shelf.take_bars(token, timeframe);
+            instrument.begin(timeframe, kept, seconds(at_ns), &self.settings);
             self.counters.tracks.set(self.counters.tracks.get() + 1);
             self.ask_history(place, timeframe, false, at_ns);
         }
@@ -109,7 +112,10 @@ impl Core {
                     tracks += 1;
                 }
             }
-            over.into_iter().for_each(|timeframe| instrument.end(timeframe));
+            for timeframe in over {
+                let bars = instrument.end(timeframe);
+                self.shelf.put_bars(instrument.token(), timeframe, bars);
+            }
             let wanted = instrument.is_wanted();
             if idle(wanted, &mut instrument.idle_since_ns) {
                 self.forget(place as u32);
@@ -120,11 +126,24 @@ impl Core {
     }
 
     fn forget(&mut self, place: u32) {
+        let at = seconds(self.market_ns());
         let Some(instrument) = self.instruments[place as usize].take() else { return };
         self.wiring.board.unsubscribe(&self.inbox, std::slice::from_ref(&instrument.slot));
         self.by_slot[instrument.slot.id as usize] = NOWHERE;
         self.by_token.remove(&instrument.token());
         self.free.push(place);
         self.counters.instruments.set(self.by_token.len() as u64);
+        self.shelf.put_state(instrument.token(), instrument.into_state(at));
+    }
+
+    /// Hands the states of all builders to the keeper.
+    pub(in crate::engine) fn keep_states(&self) {
+        let Some(keeper) = &self.wiring.keeper else { return };
+        let working = self.instruments.iter().flatten().map(|it| (it.token(), it.state().clone()));
+        let states: Vec<_> = working.chain(self.shelf.states().map(|(token, bars)| (token, bars.clone()))).collect();
+        let snapshot = Snapshot { at: seconds(self.market_ns()), states };
+        if !snapshot.states.is_empty() && !keeper.try_send(Entry::Snapshot(Box::new(snapshot))) {
+            self.counters.unkept.add(1);
+        }
     }
 }

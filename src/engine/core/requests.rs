@@ -167,8 +167,11 @@ impl Core {
         let at_ns = self.market_ns();
         let Some(place) = self.by_token.get(&token).copied() else { return };
         let Some(instrument) = self.instruments[place as usize].as_deref_mut() else { return };
-        let desk = Desk { settings: &self.settings, counters: &self.counters };
-        instrument.load(timeframe, &bars.unwrap_or_default(), at_ns, desk, |_, _| {});
+        let (wiring, counters) = (&self.wiring, &self.counters);
+        let desk = Desk { settings: &self.settings, counters };
+        instrument.load(timeframe, &bars.unwrap_or_default(), at_ns, desk, |timeframe, candle| {
+            wiring.keep(token, timeframe, candle, counters);
+        });
         self.note_due(place);
     }
 
