@@ -94,6 +94,8 @@ counters! {
         outdated,
         /// Updates passed over because the tab had unsubscribed meanwhile.
         unsubscribed,
+        /// Updates passed over because they did not meet the subscription's condition.
+        unmet,
         /// Values held back by a tab's throttle; the last one is sent when its time comes.
         throttled,
         /// Candles, indicator values, alerts and what else may not be lost.

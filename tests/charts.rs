@@ -432,3 +432,34 @@ fn a_folder_of_bars_is_the_history_and_makes_indicators_warm() {
     assert_eq!((&told["warm"], &told["indicator_id"]), (&json!(true), &json!("RSI_14")), "{told}");
     assert!(told["value"].as_f64().is_some_and(|value| value > 0.0 && value < 100.0));
 }
+
+#[test]
+fn a_condition_lets_through_only_what_meets_it() {
+    let script = Script::default();
+    let gateway = start(settings(), script.source(&[INFY]));
+    let (mut moves, mut above, mut busy) = (gateway.client(), gateway.client(), gateway.client());
+    let reply = subscribe(&mut moves, &[INFY], json!({"when": {"move_pct": 1.0}}));
+    assert_eq!(reply["when"], json!({"move_pct": 1.0}));
+    subscribe(&mut above, &[INFY], json!({"when": {"above": 1000, "below": 1020}}));
+    subscribe(&mut busy, &[INFY], json!({"when": {"volume_above": 4}, "mode": "quote"}));
+    for (at, price) in [100_000, 100_500, 101_000, 101_100, 102_000, 100_900, 100_000].into_iter().enumerate() {
+        let tick = Tick { mode: Mode::Quote, volume_traded: at as u32, ..Tick::ltp(InstrumentToken(INFY), price) };
+        script.push(&[tick]);
+    }
+    let prices = |tab: &mut Client, count: usize| -> Vec<f64> {
+        (0..count).map(|_| tab.next()["price"].as_f64().unwrap()).collect()
+    };
+    assert_eq!(prices(&mut moves, 2), [1000.0, 1010.0]);
+    assert_eq!(prices(&mut above, 4), [1005.0, 1010.0, 1011.0, 1009.0]);
+    assert_eq!(prices(&mut busy, 2), [1009.0, 1000.0]);
+    for (when, field) in [
+        (json!({"moves": 1}), "when"),
+        (json!("above"), "when"),
+        (json!({"above": "high"}), "above"),
+        (json!({"move_pct": -1}), "move_pct"),
+        (json!({"volume_above": 1}), "volume_above"),
+    ] {
+        let reply = subscribe(&mut moves, &[INFY], json!({"when": when}));
+        assert_eq!((&reply["type"], &reply["field"]), (&json!("error"), &json!(field)), "{reply}");
+    }
+}

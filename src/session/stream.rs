@@ -14,7 +14,7 @@ use crate::fanout::ring::Ring;
 use crate::fanout::slot::{Inbox, Slot};
 use crate::kite::instruments::Instruments;
 use crate::market::timeframe::UnknownTimeframe;
-use crate::market::{InstrumentToken, Mode, Timeframe};
+use crate::market::{InstrumentToken, Mode, Timeframe, When};
 use crate::wire::close::Close;
 use crate::wire::derived::candle_value;
 use crate::wire::request::{HistoryRequest, Parser, RegisterAlert, Request, RequestError, Selection, Subscribe};
@@ -96,6 +96,8 @@ struct Stream {
     parser: Parser,
     /// What it subscribed to. With `all`, what it returns to afterwards.
     slots: FxHashMap<InstrumentToken, Arc<Slot>>,
+    /// Which ticks of its tokens are worth sending, if not all are.
+    when: Option<Arc<When>>,
     /// It subscribed to timeframes and to no token: to those of every instrument.
     every: bool,
     /// What candles it wants.
@@ -131,6 +133,7 @@ pub async fn serve(socket: TcpStream, early: Bytes, place: Place, context: Arc<S
         info,
         parser: Parser::default(),
         slots: FxHashMap::default(),
+        when: None,
         every: false,
         plan: Plan::none(),
         charts: Charts::new(Arc::clone(&context.engine)),
@@ -329,6 +332,10 @@ impl Stream {
         if subscribe.live_candles {
             message["live_candles"] = json!(true);
         }
+        self.when = subscribe.when.map(Arc::new);
+        if let Some(when) = &subscribe.when {
+            message["when"] = json!(when);
+        }
         self.info.update_filter(|filter| {
             filter.set_tokens(tokens.iter().copied());
             filter.timeframes = subscribe.selection.timeframes;
@@ -346,7 +353,10 @@ impl Stream {
         };
         self.change(Change {
             clear: true,
-            add: slots.into_iter().map(|slot| Lane::new(slot, subscribe.mode)).collect(),
+            add: slots
+                .into_iter()
+                .map(|slot| Lane::new(slot, subscribe.mode).with_condition(self.when.as_ref()))
+                .collect(),
             firehose: Some(None),
             inbox: Some(Arc::clone(&inbox)),
             delivery: Some(delivery),
@@ -417,13 +427,14 @@ impl Stream {
             self.context.board.subscribe(&inbox, &tokens, encoding)
         };
         self.all = all;
+        let when = self.when.as_ref().filter(|_| !all);
         // Candles follow: those of every instrument, or again of the subscribed ones.
         self.plan.tokens = (!all && !self.every).then(|| self.slots.keys().copied().collect());
         self.charts.end_others(&self.plan).await;
         self.info.update_filter(|filter| filter.all = all);
         self.change(Change {
             clear: true,
-            add: slots.into_iter().map(|slot| Lane::new(slot, self.mode)).collect(),
+            add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).with_condition(when)).collect(),
             firehose: Some(all.then_some(self.mode)),
             inbox: Some(Arc::clone(&inbox)),
             reply: self.frame(&json!({"type": "set_all", "all": all})),

@@ -233,6 +233,11 @@ impl Tab {
             return;
         }
         let skipped = if lane.fresh { 0 } else { number - lane.sent - 1 };
+        if !lane.admits(&value.tick) {
+            lane.sent = number;
+            turn.counters.unmet.add(1);
+            return;
+        }
         let (fresh, mode) = (lane.fresh, lane.mode);
         lane.sent = number;
         lane.fresh = false;
@@ -298,6 +303,11 @@ impl Tab {
                 let due_ns = lane.due_ns;
                 self.arm(due_ns);
             }
+            return;
+        }
+        if !lane.admits(&update.tick) {
+            lane.sent = number;
+            turn.counters.unmet.add(1);
             return;
         }
         let (fresh, mode) = (lane.fresh, lane.mode);

@@ -2,7 +2,7 @@
 //! field and what is allowed there; unknown fields are ignored.
 
 use super::encoding::Format;
-use crate::market::{InstrumentToken, Mode};
+use crate::market::{InstrumentToken, Mode, When};
 use simd_json::prelude::{ValueAsArray, ValueAsObject, ValueAsScalar, ValueObjectAccess, Writable};
 use simd_json::{BorrowedValue, Buffers};
 use std::fmt;
@@ -85,6 +85,8 @@ pub struct Subscribe {
     pub mode: Mode,
     /// Whether candles are sent while they form as well.
     pub live_candles: bool,
+    /// Which ticks are worth sending, if not all are.
+    pub when: Option<When>,
 }
 
 /// Most candles of one reply, and how many come when no count or none that is possible is named.
@@ -204,6 +206,33 @@ fn subscribe(value: &BorrowedValue<'_>) -> Result<Subscribe, RequestError> {
         format,
         mode,
         live_candles: boolean(value, "live_candles", false)?,
+        when: present(value, "when").map(|given| when(given, mode)).transpose()?,
+    })
+}
+
+/// Conditions; an unknown one is refused, since ticks would come that are not wanted.
+fn when(value: &BorrowedValue<'_>, mode: Mode) -> Result<When, RequestError> {
+    const WHEN: &str = "an object with move_pct, above, below or volume_above";
+    let fields = value.as_object().ok_or_else(|| wrong("when", value, WHEN))?;
+    let positive = |field: &'static str, allowed: &'static str| match present(value, field) {
+        None => Ok(None),
+        Some(given) => {
+            let number = given.cast_f64().filter(|number| number.is_finite() && *number >= 0.0);
+            number.map(Some).ok_or_else(|| wrong(field, given, allowed))
+        }
+    };
+    if fields.keys().any(|key| !["move_pct", "above", "below", "volume_above"].contains(&key.as_ref())) {
+        return Err(wrong("when", value, WHEN));
+    }
+    let volume_above = positive("volume_above", "a quantity")?;
+    if volume_above.is_some() && mode == Mode::Ltp {
+        return Err(wrong("volume_above", value, "mode quote or full, since mode ltp has no volume"));
+    }
+    Ok(When {
+        move_pct: positive("move_pct", "percent, such as 0.2")?,
+        above: positive("above", "a price")?,
+        below: positive("below", "a price")?,
+        volume_above: volume_above.map(|volume| volume as u32),
     })
 }
 
