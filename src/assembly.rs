@@ -102,6 +102,7 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
         max_connections: config.max_connections,
         ring_capacity: config.ring_capacity,
         max_tokens: config.max_tokens_per_connection,
+        max_kite_tokens: config.max_kite_tokens_per_connection,
         max_message: config.max_message_bytes,
         writer: WriterSettings {
             budget: config.write_budget_bytes,

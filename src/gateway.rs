@@ -18,9 +18,9 @@ use crate::kite::instruments::Instruments;
 use crate::market::{Calendar, Demand};
 use crate::server::accept::{self, AcceptSettings};
 use crate::server::app::{App, FeedStatus};
+use crate::session::connection::Context;
 use crate::session::door::Door;
 use crate::session::registry::Registry;
-use crate::session::stream::StreamContext;
 use crate::session::writer::{Writer, WriterSettings};
 use crate::stats::{Collector, FeedCounters, WriterCounters};
 use crate::store::Keeper;
@@ -60,6 +60,8 @@ pub struct Settings {
     pub ring_capacity: usize,
     /// Most tokens a connection may have.
     pub max_tokens: usize,
+    /// The same, of Kite's protocol.
+    pub max_kite_tokens: usize,
     /// Largest message from a client, bytes.
     pub max_message: usize,
     /// How writers write.
@@ -148,7 +150,7 @@ impl Gateway {
         let mut built = DataPlane::build(&settings, &board, &clock, source.feed, core.inbox())?;
         doors.hang(&built.doors);
         let fetching = engine::fetch(wanted, past.history, Arc::clone(&engine), Arc::clone(&instruments));
-        let context = Arc::new(StreamContext {
+        let context = Arc::new(Context {
             board: Arc::clone(&board),
             doors: built.doors.clone(),
             instruments,
@@ -157,6 +159,7 @@ impl Gateway {
             clock: clock.clone(),
             ring_capacity: settings.ring_capacity,
             max_tokens: settings.max_tokens,
+            max_kite_tokens: settings.max_kite_tokens,
             max_message: settings.max_message,
         });
         let app = Arc::new(App::new(

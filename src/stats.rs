@@ -114,7 +114,9 @@ counters! {
         own_encodings,
         /// Tabs open now.
         tabs,
-        /// Of these, tabs whose socket is full now.
+        /// Of these, connections of Kite's protocol.
+        kite_tabs,
+        /// Of all, tabs whose socket is full now.
         blocked_tabs,
         /// Tabs that have ended.
         closed_tabs,

@@ -221,6 +221,8 @@ settings! {
         max_connections: usize = "10000", Range(1, 200_000), unit "connections";
         /// Most tokens one connection may subscribe to.
         max_tokens_per_connection: usize = "9000", Range(1, 9_000), unit "tokens";
+        /// The same, at the Kite endpoint. The default is Kite's own limit.
+        max_kite_tokens_per_connection: usize = "3000", Range(1, 9_000), unit "tokens";
         /// Updates a writer may lag behind before they are conflated.
         ring_capacity: usize = "256", Range(16, 65_536), unit "updates";
         /// Most bytes one write to a socket takes.

@@ -245,7 +245,7 @@ fn rupees(tick: &Tick) -> f64 {
 fn tick_value(seen: Seen<'_>) -> Value {
     let mut out = Vec::new();
     let encoding = Encoding { format: Format::Json, mode: seen.tick.mode };
-    let span = push::tick_frame(&mut out, encoding, seen.tick, seen.received_unix_ns, false);
+    let span = push::tick_frame(&mut out, encoding, seen.tick, &[], seen.received_unix_ns, false);
     let mut value: Value = serde_json::from_slice(&out[span.body()]).unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {
         fields.remove("type");

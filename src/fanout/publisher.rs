@@ -115,7 +115,7 @@ impl Publisher {
         let market_ns = self.market_time.told().unwrap_or(received_unix_ns);
         let words = PacketWords::new(bytes, received_ns);
         let times = Times { received_unix_ns, market_ns };
-        publish(slot, words, tick, times, &mut self.pool, &self.counters, &mut lap);
+        publish(slot, bytes, words, tick, times, &mut self.pool, &self.counters, &mut lap);
     }
 
     /// Hands latencies over to the collector when it is time.
@@ -139,6 +139,7 @@ struct Times {
 #[inline]
 fn publish(
     slot: &Slot,
+    packet: &[u8],
     mut words: PacketWords,
     tick: Tick,
     times: Times,
@@ -165,7 +166,7 @@ fn publish(
     update.received_unix_ns = times.received_unix_ns;
     update.market_ns = times.market_ns;
     update.tick = tick;
-    counters.encodings.add(update.encode(subscribers.encodings));
+    counters.encodings.add(update.encode(subscribers.encodings, packet));
     counters.updates.add(1);
     lap.ends(Stop::Wire);
     let (mut queued, mut conflated, mut unchanged) = (0, 0, 0);

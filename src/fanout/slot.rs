@@ -122,13 +122,27 @@ impl PacketWords {
         self.0[0]
     }
 
-    /// The packet's bytes, in a buffer of the longest length, and how many of them count.
-    fn bytes(&self) -> ([u8; MAX_PACKET], usize) {
+    fn packet(&self) -> Packet {
         let mut bytes = [0; MAX_PACKET];
         for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(&self.0[HEAD..]) {
             *bytes = word.to_be_bytes();
         }
-        (bytes, (self.0[1] as usize).min(MAX_PACKET))
+        Packet { bytes, length: (self.0[1] as usize).min(MAX_PACKET) }
+    }
+}
+
+/// A packet's bytes, as they came.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    bytes: [u8; MAX_PACKET],
+    length: usize,
+}
+
+impl std::ops::Deref for Packet {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 
@@ -141,6 +155,8 @@ pub struct Value {
     pub received_ns: u64,
     /// The tick.
     pub tick: Tick,
+    /// What it was decoded from.
+    pub packet: Packet,
 }
 
 /// See the module.
@@ -206,9 +222,9 @@ impl Slot {
             return None;
         }
         let (full, words) = self.latest.load()?;
-        let (bytes, length) = PacketWords(words).bytes();
-        let tick = packet::decode(&bytes[..length]).ok()?;
-        Some(Value { numbers: Numbers([words[2], words[3], full]), received_ns: words[0], tick })
+        let packet = PacketWords(words).packet();
+        let tick = packet::decode(&packet).ok()?;
+        Some(Value { numbers: Numbers([words[2], words[3], full]), received_ns: words[0], tick, packet })
     }
 
     /// The list. One load per unit of work; the guard must not be kept.
@@ -280,6 +296,7 @@ mod tests {
         let value = slot.value().unwrap();
         assert_eq!((value.numbers, value.received_ns), (Numbers([1, 1, 1]), 42));
         assert_eq!(value.tick, packet::decode(&bytes).unwrap());
+        assert_eq!(*value.packet, bytes);
         slot.cool();
         assert!(slot.value().is_none());
         slot.store(&mut words, Mode::Full);

@@ -53,7 +53,8 @@ impl Update {
     }
 
     /// Writes the wanted encodings; returns how many. A mode above the tick's own shares the frame of the tick's mode.
-    pub fn encode(&mut self, wanted: EncodingSet) -> u64 {
+    /// `packet` is what the tick was decoded from.
+    pub fn encode(&mut self, wanted: EncodingSet, packet: &[u8]) -> u64 {
         self.bytes.clear();
         self.spans = [Span::default(); Encoding::COUNT];
         let mut written = 0;
@@ -61,7 +62,7 @@ impl Update {
             let effective = Encoding { mode: encoding.mode.min(self.tick.mode), ..encoding };
             if self.spans[effective.index()].is_empty() {
                 self.spans[effective.index()] =
-                    push::tick_frame(&mut self.bytes, effective, &self.tick, self.received_unix_ns, false);
+                    push::tick_frame(&mut self.bytes, effective, &self.tick, packet, self.received_unix_ns, false);
                 written += 1;
             }
             self.spans[encoding.index()] = self.spans[effective.index()];

@@ -2,7 +2,7 @@
 
 use crate::duty::DutyCounters;
 use crate::market::Calendar;
-use crate::session::stream::StreamContext;
+use crate::session::connection::Context;
 use crate::stats::{Collector, FeedCounters, WriterCounters};
 use serde_json::Value;
 use std::sync::{Arc, PoisonError};
@@ -17,7 +17,7 @@ pub struct FeedStatus(pub Arc<dyn Fn() -> Value + Send + Sync>);
 /// See the module. Control side.
 pub struct App {
     /// What connections share.
-    pub context: Arc<StreamContext>,
+    pub context: Arc<Context>,
     /// The feed's state.
     pub feed: FeedStatus,
     /// Stops 1 to 6.
@@ -42,7 +42,7 @@ impl std::fmt::Debug for App {
 impl App {
     /// Puts the parts together.
     pub fn new(
-        context: Arc<StreamContext>,
+        context: Arc<Context>,
         feed: FeedStatus,
         feed_counters: Arc<FeedCounters>,
         writer_counters: Vec<Arc<WriterCounters>>,

@@ -1,15 +1,16 @@
-//! HTTP: the upgrade to `/ws/stream`, and the pages beside it.
+//! HTTP: the upgrades to the two protocols, and the pages beside them.
 
 use super::app::App;
-use super::{latency, market_hours, metrics};
+use super::{kite_login, latency, market_hours, metrics};
 use crate::kite::instruments::Instrument;
-use crate::session::stream::{self, Place};
+use crate::session::connection::{Arrival, Place};
+use crate::session::{kite, stream};
 use crate::stats::Stop;
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::upgrade::OnUpgrade;
@@ -25,8 +26,9 @@ type Shared = State<Arc<App>>;
 /// Every path the gateway serves.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/", get(page))
-        .route("/ws/stream", get(upgrade))
+        .route("/", get(page_or_kite))
+        .route("/kite", get(upgrade_kite))
+        .route("/ws/stream", get(upgrade_stream))
         .route("/health", get(health))
         .route("/ws/health", get(ws_health))
         .route("/ws/connections", get(connections))
@@ -54,15 +56,23 @@ fn error(status: StatusCode, text: impl Into<String>) -> Response {
 }
 
 async fn nothing_here() -> Response {
-    error(StatusCode::NOT_FOUND, "nothing here; GET / shows live ticks, GET /ws/stream is the WebSocket")
+    error(
+        StatusCode::NOT_FOUND,
+        "nothing here; GET / shows live ticks, GET /ws/stream is the WebSocket, GET /kite that of Kite's clients",
+    )
 }
 
 async fn auth_is_off() -> Response {
     error(StatusCode::NOT_FOUND, "authentication is not configured: every connection is an anonymous user")
 }
 
+/// Most roots of Kite's clients have no path, so that they come here; browsers do too.
+async fn page_or_kite(state: Shared, request: Request) -> Response {
+    if request.headers().contains_key(header::UPGRADE) { upgrade_kite(state, request).await } else { page() }
+}
+
 /// The page, with a policy that lets it load nothing but itself: its script and its style carry a nonce of this answer.
-async fn page() -> Response {
+fn page() -> Response {
     const PAGE: &str = include_str!("page.html");
     let nonce = uuid::Uuid::new_v4().simple();
     let page = PAGE.replacen("<script>", &format!("<script nonce=\"{nonce}\">"), 1).replacen(
@@ -84,8 +94,31 @@ async fn page() -> Response {
     (headers, page).into_response()
 }
 
+/// What is spoken over a socket after its upgrade.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Stream,
+    Kite,
+}
+
+async fn upgrade_stream(State(app): Shared, request: Request) -> Response {
+    upgrade(app, request, Protocol::Stream, uuid::Uuid::new_v4().to_string())
+}
+
+/// Kite's clients are answered at once. A refusal ends the connection, as Kite's does.
+async fn upgrade_kite(State(app): Shared, request: Request) -> Response {
+    let mut response = match kite_login::admit(request.uri().query().unwrap_or_default()) {
+        Ok(user) => upgrade(app, request, Protocol::Kite, user),
+        Err(refusal) => error(StatusCode::FORBIDDEN, refusal.to_string()),
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// Turns a connection into a WebSocket and hands its socket over to a session.
-async fn upgrade(State(app): Shared, mut request: Request) -> Response {
+fn upgrade(app: Arc<App>, mut request: Request, protocol: Protocol, user: String) -> Response {
     let head = {
         // The library wants the request without a body; it looks at the head only.
         let mut bare = axum::http::Request::new(());
@@ -100,18 +133,23 @@ async fn upgrade(State(app): Shared, mut request: Request) -> Response {
         Err(problem) => return error(StatusCode::BAD_REQUEST, format!("not a WebSocket handshake: {problem}")),
     };
     let Some(place) = app.context.place() else {
-        let mut full = error(StatusCode::SERVICE_UNAVAILABLE, "as many connections as allowed (max_connections)");
-        full.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+        // What Kite answers to too many connections, and what others expect.
+        let status = match protocol {
+            Protocol::Stream => StatusCode::SERVICE_UNAVAILABLE,
+            Protocol::Kite => StatusCode::TOO_MANY_REQUESTS,
+        };
+        let mut full = error(status, "as many connections as allowed (max_connections)");
+        full.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         return full;
     };
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return error(StatusCode::BAD_REQUEST, "this connection cannot be upgraded");
     };
-    tokio::spawn(take_over(on_upgrade, place, app));
+    tokio::spawn(take_over(on_upgrade, place, user, protocol, app));
     response
 }
 
-async fn take_over(on_upgrade: OnUpgrade, place: Place, app: Arc<App>) {
+async fn take_over(on_upgrade: OnUpgrade, place: Place, user: String, protocol: Protocol, app: Arc<App>) {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         Err(problem) => return tracing::debug!(%problem, "an upgrade did not happen"),
@@ -119,12 +157,15 @@ async fn take_over(on_upgrade: OnUpgrade, place: Place, app: Arc<App>) {
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
         return tracing::error!("an upgraded connection is no TCP socket");
     };
-    match parts.io.into_inner().into_std() {
-        Ok(socket) => {
-            let user = uuid::Uuid::new_v4().to_string();
-            stream::serve(socket, parts.read_buf, place, Arc::clone(&app.context), user).await;
-        }
-        Err(problem) => tracing::debug!(%problem, "an upgraded socket was gone"),
+    let socket = match parts.io.into_inner().into_std() {
+        Ok(socket) => socket,
+        Err(problem) => return tracing::debug!(%problem, "an upgraded socket was gone"),
+    };
+    let arrival = Arrival { socket, early: parts.read_buf, place, user };
+    let context = Arc::clone(&app.context);
+    match protocol {
+        Protocol::Stream => stream::serve(arrival, context).await,
+        Protocol::Kite => kite::serve(arrival, context).await,
     }
 }
 

@@ -34,7 +34,7 @@ pub fn text(app: &App) -> String {
             sums.iter_mut().zip(other).for_each(|(sum, other)| sum.2 += other.2);
         }
         for (name, help, value) in sums {
-            if matches!(name, "tabs" | "blocked_tabs") {
+            if matches!(name, "tabs" | "kite_tabs" | "blocked_tabs") {
                 gauge(&mut text, &format!("tickfan_writer_{name}"), help, value as f64);
             } else {
                 counter(&mut text, &format!("tickfan_writer_{name}_total"), help, value);

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod app;
 pub mod http;
+pub mod kite_login;
 pub mod latency;
 pub mod market_hours;
 pub mod metrics;

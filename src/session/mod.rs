@@ -6,9 +6,13 @@
 
 pub mod batch;
 pub mod charts;
+pub mod connection;
 pub mod door;
+pub mod envelope;
+pub mod kite;
 pub mod lane;
 pub mod outlet;
+pub mod packets;
 pub mod registry;
 pub mod socket;
 pub mod stream;

@@ -29,9 +29,9 @@ pub struct Filter {
     pub batch: bool,
     /// How many make a batch.
     pub batch_size: u32,
-    /// `json` or `msgpack`.
+    /// `json`, `msgpack` or `kite`.
     pub format: &'static str,
-    /// `ltp`, `quote` or `full`.
+    /// `ltp`, `quote` or `full`; `mixed` where tokens have modes of their own and they differ.
     pub mode: &'static str,
 }
 
@@ -128,7 +128,7 @@ impl Registry {
     }
 }
 
-/// A filter of a connection that has not subscribed yet.
-pub fn empty_filter() -> Filter {
-    Filter { format: Format::Json.name(), mode: "quote", batch_size: 1, ..Filter::default() }
+/// The filter of a connection that has not subscribed yet.
+pub fn filter_of(format: Format) -> Filter {
+    Filter { format: format.name(), mode: "quote", batch_size: 1, ..Filter::default() }
 }

@@ -1,98 +1,29 @@
 //! `/ws/stream`: requests in, calls on the board, replies out. A task on the control side per connection.
 
 use super::charts::{Charts, Plan};
-use super::door::{Change, Command, Door};
+use super::connection::{Arrival, Connection, Context, Heard};
+use super::door::Change;
 use super::lane::Lane;
-use super::outlet::TabStats;
-use super::registry::{Registry, SessionInfo, empty_filter};
-use super::socket::ReadHalf;
-use super::tab::{Delivery, Tab};
-use crate::clock::Clock;
-use crate::engine::Engine;
-use crate::fanout::board::Board;
-use crate::fanout::ring::Ring;
-use crate::fanout::slot::{Inbox, Slot};
-use crate::kite::instruments::Instruments;
+use super::tab::Delivery;
+use crate::fanout::slot::Slot;
 use crate::market::timeframe::UnknownTimeframe;
 use crate::market::{InstrumentToken, Mode, Timeframe, When};
-use crate::wire::close::Close;
 use crate::wire::derived::candle_value;
 use crate::wire::request::{HistoryRequest, Parser, RegisterAlert, Request, RequestError, Selection, Subscribe};
 use crate::wire::{Encoding, Format, push};
-use arc_swap::ArcSwap;
-use futures_util::{SinkExt, StreamExt};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Value, json};
-use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
-
-/// What all connections share.
-#[derive(Debug)]
-pub struct StreamContext {
-    /// Who has what.
-    pub board: Arc<Board>,
-    /// The writers; a new tab goes to the one with the fewest.
-    pub doors: Vec<Arc<Door>>,
-    /// Symbols and their tokens.
-    pub instruments: Arc<ArcSwap<Instruments>>,
-    /// Who is connected.
-    pub registry: Arc<Registry>,
-    /// Candles and alerts.
-    pub engine: Arc<Engine>,
-    /// The program's clock.
-    pub clock: Clock,
-    /// Updates a tab's ring holds.
-    pub ring_capacity: usize,
-    /// Most tokens a connection may have.
-    pub max_tokens: usize,
-    /// Largest message a client may send, bytes.
-    pub max_message: usize,
-}
-
-impl StreamContext {
-    /// A place for one more connection; `None` when all are taken.
-    pub fn place(&self) -> Option<Place> {
-        let mut doors: Vec<_> = self.doors.iter().collect();
-        doors.sort_by_key(|door| door.tabs());
-        doors.into_iter().find_map(|door| door.key().map(|key| Place { door: Arc::clone(door), key, opened: false }))
-    }
-}
-
-/// A key at a writer, given back when it is dropped unused.
-#[derive(Debug)]
-pub struct Place {
-    door: Arc<Door>,
-    key: u32,
-    opened: bool,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.opened {
-            self.door.free(self.key);
-        }
-    }
-}
 
 /// How long a request for history waits for one that is being loaded.
 const HISTORY_WAIT: Duration = Duration::from_secs(15);
 const UNKNOWN_TOKEN: &str = "no instrument has this token";
-/// Bytes of replies a client may leave unread before its next request is looked at.
-const UNREAD_REPLIES: u64 = 16 * 1_024;
-/// What is allocated per connection for reading. Requests are small; longer ones grow it.
-const READ_BUFFER: usize = 512;
 
 /// One connection's reading half.
 struct Stream {
-    context: Arc<StreamContext>,
-    place: Place,
-    info: Arc<SessionInfo>,
+    connection: Connection,
+    context: Arc<Context>,
     parser: Parser,
     /// What it subscribed to. With `all`, what it returns to afterwards.
     slots: FxHashMap<InstrumentToken, Arc<Slot>>,
@@ -103,106 +34,42 @@ struct Stream {
     /// What candles it wants.
     plan: Plan,
     charts: Charts,
-    inbox: Option<Arc<Inbox>>,
     format: Format,
     mode: Mode,
     all: bool,
 }
 
-/// Serves a connection until it ends. `early` is what came with the handshake.
-pub async fn serve(socket: TcpStream, early: Bytes, place: Place, context: Arc<StreamContext>, user: String) {
-    let peer = socket.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string());
-    let socket = Arc::new(socket);
-    let half = match ReadHalf::new(Arc::clone(&socket)) {
-        Ok(half) => half,
+/// Serves a connection until it ends.
+pub async fn serve(arrival: Arrival, context: Arc<Context>) {
+    let max_message = context.max_message;
+    let connection = match Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await {
+        Ok(connection) => connection,
         Err(error) => return tracing::warn!(%error, "a new connection cannot be read"),
     };
-    let info = Arc::new(SessionInfo {
-        id: uuid::Uuid::new_v4().to_string(),
-        user,
-        peer,
-        connected_at: context.clock.unix_seconds(),
-        last_seen_ns: AtomicU64::new(context.clock.now_ns()),
-        filter: empty_filter().into(),
-        stats: Arc::new(TabStats::default()),
-        inbox: std::sync::OnceLock::new(),
-    });
-    context.registry.insert(Arc::clone(&info));
     let mut stream = Stream {
-        place,
-        info,
+        connection,
         parser: Parser::default(),
         slots: FxHashMap::default(),
         when: None,
         every: false,
         plan: Plan::none(),
         charts: Charts::new(Arc::clone(&context.engine)),
-        inbox: None,
         format: Format::Json,
         mode: Mode::Quote,
         all: false,
         context,
     };
-    let tab = Box::new(Tab::new(socket, Arc::clone(&stream.info.stats)));
-    stream.place.opened = true;
-    stream.send(Command::Open(tab)).await;
-    let last = stream.read(half, early).await;
+    let last = loop {
+        match stream.connection.hear().await {
+            Heard::Request(text) => stream.request(&text).await,
+            Heard::Nothing => {}
+            Heard::End(last) => break last,
+        }
+    };
     stream.end(last).await;
 }
 
 impl Stream {
-    async fn send(&self, command: Command) {
-        self.place.door.send(self.place.key, command).await;
-    }
-
-    /// Reads until the connection ends; returns the frame to end it with.
-    async fn read(&mut self, half: ReadHalf, early: Bytes) -> Vec<u8> {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(self.context.max_message))
-            .max_frame_size(Some(self.context.max_message));
-        let mut socket = WebSocketStream::from_partially_read(half, early.to_vec(), Role::Server, Some(config)).await;
-        loop {
-            self.wait_for_reader().await;
-            let message = socket.next().await;
-            self.info.last_seen_ns.store(self.context.clock.now_ns(), Ordering::Relaxed);
-            if let Some(Ok(Message::Ping(_))) = message {
-                // The library would write its pong with the next read that ends, that is with the client's next message.
-                let _ = socket.flush().await;
-            }
-            let collected = socket.get_mut().take_collected();
-            match message {
-                Some(Ok(Message::Text(text))) => self.request(text.as_bytes()).await,
-                Some(Ok(Message::Binary(bytes))) => self.request(&bytes).await,
-                Some(Ok(Message::Close(_))) => {
-                    // The answer is in `collected`, or comes with the next read.
-                    let _ = socket.next().await;
-                    return [collected, socket.get_mut().take_collected()].concat();
-                }
-                Some(Ok(_)) => self.reply(collected).await,
-                Some(Err(error)) => return last_frame(&error, collected),
-                None => return collected,
-            }
-        }
-    }
-
-    /// A client that asks without reading the answers is not heard further: its memory is bounded, and TCP tells it.
-    async fn wait_for_reader(&self) {
-        let stats = &self.info.stats;
-        while stats.replies.load(Ordering::Relaxed) > UNREAD_REPLIES {
-            // The writer rings when everything has left. It may have done so just now: then the bell is remembered.
-            stats.replied.notified().await;
-        }
-    }
-
-    async fn reply(&self, frame: Vec<u8>) {
-        if !frame.is_empty() {
-            self.info.stats.replies.fetch_add(frame.len() as u64, Ordering::Relaxed);
-            self.send(Command::Send(frame)).await;
-        }
-    }
-
     fn frame(&self, message: &Value) -> Vec<u8> {
         let mut out = Vec::new();
         let span = push::value_frame(&mut out, self.format, message);
@@ -211,7 +78,7 @@ impl Stream {
     }
 
     async fn say(&self, message: &Value) {
-        self.reply(self.frame(message)).await;
+        self.connection.reply(self.frame(message)).await;
     }
 
     async fn request(&mut self, text: &[u8]) {
@@ -268,16 +135,6 @@ impl Stream {
         (tokens, unknown)
     }
 
-    /// The inbox, made at the first subscription: a tab that only idles needs none.
-    fn inbox(&mut self) -> Arc<Inbox> {
-        let inbox = self.inbox.get_or_insert_with(|| {
-            let ring = Ring::new(self.context.ring_capacity);
-            Arc::new(Inbox::new(ring, self.place.key, Arc::clone(&self.place.door.port)))
-        });
-        let _ = self.info.inbox.set(Arc::clone(inbox));
-        Arc::clone(inbox)
-    }
-
     async fn subscribe(&mut self, subscribe: Subscribe) {
         let (tokens, unknown) = self.resolve(&subscribe.selection);
         let most = self.context.max_tokens;
@@ -299,7 +156,7 @@ impl Stream {
         };
         self.charts.end_others(&self.plan).await;
         let encoding = Encoding { format: subscribe.format, mode: subscribe.mode };
-        let inbox = self.inbox();
+        let inbox = self.connection.inbox();
         // First the board, then the writer: the snapshot is taken when updates already flow, so there is no gap.
         let dropped: Vec<_> = {
             let wanted: FxHashSet<_> = tokens.iter().collect();
@@ -336,7 +193,7 @@ impl Stream {
         if let Some(when) = &subscribe.when {
             message["when"] = json!(when);
         }
-        self.info.update_filter(|filter| {
+        self.connection.info.update_filter(|filter| {
             filter.set_tokens(tokens.iter().copied());
             filter.timeframes = subscribe.selection.timeframes;
             filter.all = false;
@@ -351,19 +208,20 @@ impl Stream {
             throttle_ns: u64::from(subscribe.throttle_ms) * 1_000_000,
             batch_size: if subscribe.batch { subscribe.batch_size } else { 0 },
         };
-        self.change(Change {
-            clear: true,
-            add: slots
-                .into_iter()
-                .map(|slot| Lane::new(slot, subscribe.mode).with_condition(self.when.as_ref()))
-                .collect(),
-            firehose: Some(None),
-            inbox: Some(Arc::clone(&inbox)),
-            delivery: Some(delivery),
-            reply: self.frame(&message),
-            ..Change::default()
-        })
-        .await;
+        self.connection
+            .change(Change {
+                clear: true,
+                add: slots
+                    .into_iter()
+                    .map(|slot| Lane::new(slot, subscribe.mode).with_condition(self.when.as_ref()))
+                    .collect(),
+                firehose: Some(None),
+                inbox: Some(Arc::clone(&inbox)),
+                delivery: Some(delivery),
+                reply: self.frame(&message),
+                ..Change::default()
+            })
+            .await;
         self.charts.begin(&self.plan, &inbox).await;
     }
 
@@ -384,7 +242,7 @@ impl Stream {
         }
         self.charts.end_others(&self.plan).await;
         let timeframes: Vec<String> = ended.into_iter().map(|(_, text)| text).collect();
-        if let Some(inbox) = &self.inbox {
+        if let Some(inbox) = self.connection.opened_inbox() {
             if self.all && everything {
                 self.context.board.unsubscribe_all(inbox);
             } else if !self.all {
@@ -401,24 +259,25 @@ impl Stream {
             "timeframes": timeframes});
         let left_timeframes = self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect();
         let (left, all) = (self.slots.keys().copied(), self.all);
-        self.info.update_filter(|filter| {
+        self.connection.info.update_filter(|filter| {
             filter.set_tokens(left);
             filter.timeframes = left_timeframes;
             filter.all = all;
         });
-        self.change(Change {
-            remove: if self.all { Vec::new() } else { slots.iter().map(|slot| slot.id).collect() },
-            clear: ended_all,
-            firehose: ended_all.then_some(None),
-            reply: self.frame(&message),
-            ..Change::default()
-        })
-        .await;
+        self.connection
+            .change(Change {
+                remove: if self.all { Vec::new() } else { slots.iter().map(|slot| slot.id).collect() },
+                clear: ended_all,
+                firehose: ended_all.then_some(None),
+                reply: self.frame(&message),
+                ..Change::default()
+            })
+            .await;
     }
 
     async fn set_all(&mut self, all: bool) {
         let encoding = Encoding { format: self.format, mode: self.mode };
-        let inbox = self.inbox();
+        let inbox = self.connection.inbox();
         let slots: Vec<Arc<Slot>> = if all {
             self.context.board.subscribe_all(&inbox, encoding)
         } else {
@@ -431,16 +290,17 @@ impl Stream {
         // Candles follow: those of every instrument, or again of the subscribed ones.
         self.plan.tokens = (!all && !self.every).then(|| self.slots.keys().copied().collect());
         self.charts.end_others(&self.plan).await;
-        self.info.update_filter(|filter| filter.all = all);
-        self.change(Change {
-            clear: true,
-            add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).with_condition(when)).collect(),
-            firehose: Some(all.then_some(self.mode)),
-            inbox: Some(Arc::clone(&inbox)),
-            reply: self.frame(&json!({"type": "set_all", "all": all})),
-            ..Change::default()
-        })
-        .await;
+        self.connection.info.update_filter(|filter| filter.all = all);
+        self.connection
+            .change(Change {
+                clear: true,
+                add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).with_condition(when)).collect(),
+                firehose: Some(all.then_some(self.mode)),
+                inbox: Some(Arc::clone(&inbox)),
+                reply: self.frame(&json!({"type": "set_all", "all": all})),
+                ..Change::default()
+            })
+            .await;
         self.charts.begin(&self.plan, &inbox).await;
     }
 
@@ -469,9 +329,9 @@ impl Stream {
         if !self.is_known(request.token) {
             return self.refuse_field("alert.token", UNKNOWN_TOKEN).await;
         }
-        let inbox = self.inbox();
+        let inbox = self.connection.inbox();
         // The tab must know its inbox before anything is posted to it.
-        self.change(Change { inbox: Some(Arc::clone(&inbox)), ..Change::default() }).await;
+        self.connection.change(Change { inbox: Some(Arc::clone(&inbox)), ..Change::default() }).await;
         match self.charts.watch(request, &inbox).await {
             Ok(reply) => self.say(&reply).await,
             Err((field, allowed)) => self.refuse_field(&field, &allowed).await,
@@ -484,14 +344,9 @@ impl Stream {
             || self.context.board.table().load().contains_key(&token)
     }
 
-    async fn change(&self, change: Change) {
-        self.info.stats.replies.fetch_add(change.reply.len() as u64, Ordering::Relaxed);
-        self.send(Command::Change(Box::new(change))).await;
-    }
-
     /// Cleans up, however the connection ended.
     async fn end(self, last: Vec<u8>) {
-        if let Some(inbox) = &self.inbox {
+        if let Some(inbox) = self.connection.opened_inbox() {
             if self.all {
                 self.context.board.unsubscribe_all(inbox);
             } else {
@@ -499,18 +354,8 @@ impl Stream {
                 self.context.board.unsubscribe(inbox, &slots);
             }
         }
-        self.context.registry.remove(&self.info.id);
-        self.send(Command::Close(last)).await;
+        self.connection.end(last).await;
         self.charts.end().await;
-    }
-}
-
-/// What to end a connection with after an error: tungstenite itself says nothing then.
-fn last_frame(error: &Error, collected: Vec<u8>) -> Vec<u8> {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Close::TooBig.frame(),
-        Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_) => Close::Protocol.frame(),
-        _ => collected,
     }
 }
 

@@ -1,20 +1,22 @@
 //! Stop 7 of a tick, for one tab: the writing half of a connection.
 //!
 //! A tab's messages leave in this order: replies, the mail (candles, indicators, alerts), lanes whose newest value is
-//! owed (a snapshot, or after the ring ran over), then the ring. All of it is put into one buffer, which leaves in one write through the [`Outlet`].
+//! owed (a snapshot, or after the ring ran over), then the ring. All of it is put into one buffer, which leaves in one
+//! write through the [`Outlet`].
 
-use super::batch::Batch;
 use super::door::Change;
+use super::envelope::Envelope;
 use super::lane::Lane;
 use super::outlet::{Outlet, TabStats};
 use super::turn::Turn;
 use crate::fanout::board::Board;
 use crate::fanout::mail::Mailbox;
-use crate::fanout::slot::{Inbox, Slot, Value};
+use crate::fanout::slot::{Inbox, Slot};
 use crate::fanout::update::Update;
 use crate::market::Mode;
 use crate::stats::Stop;
 use crate::wire::close::Close;
+use crate::wire::frame::Span;
 use crate::wire::{Encoding, Format, push};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 /// How a tab wants its messages.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Delivery {
-    /// In which notation.
+    /// In which format.
     pub format: Format,
     /// Least time between two messages of one token, nanoseconds; 0 for none.
     pub throttle_ns: u64,
@@ -44,7 +46,7 @@ pub struct Tab {
     firehose: Option<Mode>,
     /// Lanes whose newest value must be sent, oldest first.
     owed: VecDeque<u32>,
-    batch: Option<Box<Batch>>,
+    envelope: Envelope,
     /// Conflated values the tab has not been told of.
     untold: u64,
     /// When it was told last, monotonic.
@@ -64,15 +66,15 @@ const NOTICE_NS: u64 = 1_000_000_000;
 
 impl Tab {
     /// A tab that has nothing yet.
-    pub fn new(socket: Arc<TcpStream>, stats: Arc<TabStats>) -> Self {
+    pub fn new(socket: Arc<TcpStream>, stats: Arc<TabStats>, delivery: Delivery) -> Self {
         Self {
             outlet: Outlet::new(socket, stats),
             inbox: None,
-            delivery: Delivery::default(),
+            delivery,
             lanes: FxHashMap::default(),
             firehose: None,
             owed: VecDeque::new(),
-            batch: None,
+            envelope: Envelope::new(delivery),
             untold: 0,
             told_ns: 0,
             timer_ns: 0,
@@ -85,7 +87,7 @@ impl Tab {
     /// Takes over new settings and subscriptions, with the reply between what is removed and what is added.
     pub fn change(&mut self, change: Change, turn: &mut Turn<'_>) {
         // A batch that waits may hold ticks of what is given up: they belong before the reply, not behind it.
-        self.flush_batch(turn);
+        self.envelope.flush(turn);
         if change.clear {
             self.lanes.clear();
             self.owed.clear();
@@ -95,6 +97,7 @@ impl Tab {
         }
         if let Some(delivery) = change.delivery {
             self.delivery = delivery;
+            self.envelope = Envelope::new(delivery);
             self.lanes.values_mut().for_each(|lane| lane.due_ns = 0);
         }
         if change.inbox.is_some() {
@@ -143,7 +146,11 @@ impl Tab {
             false
         } else {
             inbox.ring.begin();
-            self.fill_from(&inbox, turn)
+            let more = self.fill_from(&inbox, turn);
+            if let Some(due_ns) = self.envelope.end_turn(turn) {
+                self.arm(due_ns);
+            }
+            more
         };
         self.inbox = Some(inbox);
         more
@@ -170,7 +177,6 @@ impl Tab {
             }
         }
         self.tell(turn);
-        self.end_batch(turn);
         false
     }
 
@@ -187,13 +193,9 @@ impl Tab {
         }
         while let Some(letter) = mail.take() {
             let Some(message) = letter.open() else { continue };
-            let Some((frame, body)) = message.frame(self.delivery.format) else { continue };
+            let Some(message) = message.frame(self.delivery.format) else { continue };
             turn.counters.derived.add(1);
-            if self.delivery.batch_size > 0 {
-                self.append_to_batch(body, turn.now_ns, turn);
-            } else {
-                turn.out.extend_from_slice(frame);
-            }
+            self.envelope.put_other(message, turn);
             if turn.is_full() {
                 return true;
             }
@@ -252,32 +254,13 @@ impl Tab {
         let encoding = Encoding { format: self.delivery.format, mode };
         let unix_ns = turn.clock.unix_ns(value.received_ns);
         if fresh {
-            turn.counters.snapshots.add(1);
-            self.snapshot(encoding, &value, unix_ns, turn);
+            self.snapshot(turn, |out| push::tick_frame(out, encoding, &value.tick, &value.packet, unix_ns, true));
         } else {
             turn.counters.own_encodings.add(1);
-            let Turn { own, out, .. } = turn;
-            let (frame, body) = own.frame(id, encoding, &value, unix_ns);
-            if self.delivery.batch_size > 0 {
-                let body = body.to_vec();
-                self.append_to_batch(&body, value.received_ns, turn);
-            } else {
-                out.extend_from_slice(frame);
-                turn.stamps.push(value.received_ns);
-            }
-        }
-    }
-
-    /// Sends the first message of a subscription. Its value may be old, so it does not count as a latency.
-    fn snapshot(&mut self, encoding: Encoding, value: &Value, unix_ns: u64, turn: &mut Turn<'_>) {
-        if self.delivery.batch_size > 0 {
-            let mut frame = Vec::new();
-            let span = push::tick_frame(&mut frame, encoding, &value.tick, unix_ns, true);
-            self.append_to_batch(&frame[span.body()], turn.now_ns, turn);
-        } else {
-            turn.append_frame(|out| push::tick_frame(out, encoding, &value.tick, unix_ns, true));
-            turn.counters.delivered.add(1);
-            self.outlet.stats().delivered.add(1);
+            // Taken out for the time being: the envelope wants the rest of the turn.
+            let mut own = std::mem::take(turn.own);
+            self.envelope.put(own.frame(id, encoding, &value, unix_ns), value.received_ns, turn);
+            *turn.own = own;
         }
     }
 
@@ -305,67 +288,40 @@ impl Tab {
             }
             return;
         }
+        let encoding = Encoding { format: self.delivery.format, mode: lane.mode };
+        let Some(message) = update.frame(encoding) else {
+            // Published before the tab changed its encoding.
+            return self.pay(update.slot, turn);
+        };
         if !lane.admits(&update.tick) {
             lane.sent = number;
             turn.counters.unmet.add(1);
             return;
         }
-        let (fresh, mode) = (lane.fresh, lane.mode);
-        lane.fresh = false;
+        let fresh = std::mem::replace(&mut lane.fresh, false);
         lane.sent = number;
         lane.due_ns = turn.now_ns + self.delivery.throttle_ns;
-        let encoding = Encoding { format: self.delivery.format, mode };
         turn.recorder.record(Stop::Writer, turn.now_ns.saturating_sub(update.received_ns));
-        match update.frame(encoding) {
-            Some((frame, _)) if !fresh && self.delivery.batch_size == 0 => {
-                turn.out.extend_from_slice(frame);
-                turn.stamps.push(update.received_ns);
-            }
-            Some((_, body)) if !fresh => self.append_to_batch(body, update.received_ns, turn),
-            _ => {
-                // The first message of a subscription, or one that was published before the tab changed its format.
-                let value = Value { numbers: update.numbers, received_ns: update.received_ns, tick: update.tick };
-                if fresh {
-                    turn.counters.snapshots.add(1);
-                    self.snapshot(encoding, &value, update.received_unix_ns, turn);
-                } else {
-                    turn.counters.own_encodings.add(1);
-                    let mut frame = Vec::new();
-                    let span = push::tick_frame(&mut frame, encoding, &value.tick, update.received_unix_ns, false);
-                    if self.delivery.batch_size > 0 {
-                        self.append_to_batch(&frame[span.body()], update.received_ns, turn);
-                    } else {
-                        turn.out.extend_from_slice(&frame[span.frame()]);
-                        turn.stamps.push(update.received_ns);
-                    }
-                }
-            }
+        // Kite's packets have no mark of a snapshot.
+        if fresh && encoding.format != Format::Kite {
+            let Update { tick, received_unix_ns, .. } = &**update;
+            self.snapshot(turn, |out| push::tick_frame(out, encoding, tick, &[], *received_unix_ns, true));
+        } else {
+            self.envelope.put(message, update.received_ns, turn);
         }
     }
 
-    fn append_to_batch(&mut self, body: &[u8], received_ns: u64, turn: &mut Turn<'_>) {
-        let Delivery { format, batch_size, .. } = self.delivery;
-        self.batch.get_or_insert_default().push(body, received_ns, format, batch_size, turn);
+    /// Sends the first message of a subscription. It is no latency: its value may be old.
+    fn snapshot(&mut self, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>) -> Span) {
+        turn.counters.snapshots.add(1);
+        turn.counters.delivered.add(1);
+        self.outlet.stats().delivered.add(1);
+        self.envelope.put_new(turn, write);
     }
 
-    /// Sends the batch if its time has come, else sees to it that it will.
-    fn end_batch(&mut self, turn: &mut Turn<'_>) {
-        match self.batch.as_ref().and_then(|batch| batch.due_ns()) {
-            Some(due_ns) if due_ns <= turn.now_ns => self.flush_batch(turn),
-            Some(due_ns) => self.arm(due_ns),
-            None => {}
-        }
-    }
-
-    fn flush_batch(&mut self, turn: &mut Turn<'_>) {
-        if let Some(batch) = &mut self.batch {
-            batch.flush(self.delivery.format, turn);
-        }
-    }
-
-    /// Tells the tab how many values it missed, at most once a second.
+    /// Tells the tab how many values it missed, at most once a second. Kite's clients know no such message.
     fn tell(&mut self, turn: &mut Turn<'_>) {
-        if self.untold == 0 {
+        if self.untold == 0 || self.is_kite() {
             return;
         }
         if self.told_ns != 0 && turn.now_ns < self.told_ns + NOTICE_NS {
@@ -424,13 +380,23 @@ impl Tab {
         true
     }
 
+    /// Whether it speaks Kite's protocol.
+    pub fn is_kite(&self) -> bool {
+        self.delivery.format == Format::Kite
+    }
+
     /// Appends a heartbeat in the tab's format, unless it has more to read than it can take anyway.
     pub fn heartbeat(&self, turn: &mut Turn<'_>) {
-        if !self.outlet.is_shut() {
+        if self.outlet.is_shut() {
+            return;
+        }
+        turn.counters.messages.add(1);
+        if self.is_kite() {
+            turn.out.extend_from_slice(push::KITE_HEARTBEAT);
+        } else {
             let heartbeat = serde_json::json!({"type": "heartbeat", "timestamp": turn.clock.unix_seconds()});
             let format = self.delivery.format;
             turn.append_frame(|out| push::value_frame(out, format, &heartbeat));
-            turn.counters.messages.add(1);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::fanout::board::Board;
 use crate::fanout::slot::Value;
 use crate::market::Mode;
 use crate::stats::{Recorder, WriterCounters};
-use crate::wire::frame::Span;
+use crate::wire::frame::{self, Opcode, Span};
 use crate::wire::{Encoding, push};
 use rustc_hash::FxHashMap;
 
@@ -52,6 +52,13 @@ impl Turn<'_> {
         let span = build(self.out);
         self.out.drain(old_end..span.frame().start);
     }
+
+    /// Ends a frame that was [opened](frame::open) in place, and closes the gap likewise.
+    pub fn end_frame(&mut self, body: usize, opcode: Opcode) {
+        let opened = body - frame::RESERVED;
+        let span = frame::close(self.out, opcode, body);
+        self.out.drain(opened..span.frame().start);
+    }
 }
 
 /// Encodings of newest values, by slot and encoding: tabs that are behind at the same time share them.
@@ -79,7 +86,7 @@ impl OwnEncodings {
         if own.number != number {
             own.number = number;
             own.bytes.clear();
-            own.span = push::tick_frame(&mut own.bytes, encoding, &value.tick, unix_ns, false);
+            own.span = push::tick_frame(&mut own.bytes, encoding, &value.tick, &value.packet, unix_ns, false);
         }
         (&own.bytes[own.span.frame()], &own.bytes[own.span.body()])
     }

@@ -38,9 +38,8 @@ pub struct Writer {
     /// Tabs that used up their budget and go on in the next turn.
     unfinished: VecDeque<u32>,
     timers: BinaryHeap<Reverse<(u64, u32)>>,
-    /// Heartbeats go round: each step serves the tabs whose key leaves the same rest.
-    heartbeat_step: u64,
-    next_heartbeat_ns: u64,
+    /// Heartbeats of the tabs, and of the connections of Kite's protocol.
+    heartbeats: [Round; 2],
     /// What has been put together for tabs and not been handed to their sockets.
     filled: Vec<Filled>,
     out: Vec<u8>,
@@ -74,8 +73,36 @@ const COMMANDS_A_TURN: usize = 64;
 /// loops, since each walks through memory the other has just driven out of the caches; this bounds how long the first
 /// tab waits for the last.
 const ARENA: usize = 256 * 1_024;
-/// Into how many steps the time between two heartbeats is divided, so that they do not all leave at once.
-const HEARTBEAT_STEPS: u64 = 64;
+/// Time between two heartbeats of Kite's protocol, nanoseconds: its clients reconnect after 5 s without a message.
+const KITE_HEARTBEAT_NS: u64 = 1_000_000_000;
+
+/// Heartbeats go round, so that they do not all leave at once: each step serves the tabs whose key leaves the same rest.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    /// Whether it is for the connections of Kite's protocol, or for all others.
+    kite: bool,
+    step: u64,
+    step_ns: u64,
+    /// When the next step is due, monotonic.
+    due_ns: u64,
+}
+
+impl Round {
+    /// Into how many steps the time between two heartbeats is divided.
+    const STEPS: u64 = 64;
+
+    const fn new(kite: bool, heartbeat_ns: u64, now_ns: u64) -> Self {
+        let step_ns = heartbeat_ns / Self::STEPS;
+        Self { kite, step: 0, step_ns, due_ns: now_ns + step_ns }
+    }
+
+    /// When its next step is due; never, when there is nobody to serve.
+    fn next_ns(&self, counters: &WriterCounters) -> u64 {
+        let kite = counters.kite_tabs.get();
+        let served = if self.kite { kite } else { counters.tabs.get() - kite };
+        if served == 0 { u64::MAX } else { self.due_ns }
+    }
+}
 
 /// Lends a tab what it needs for a turn, from the fields it does not borrow.
 macro_rules! turn {
@@ -105,7 +132,9 @@ impl Writer {
         registry: Registry,
         counters: Arc<WriterCounters>,
     ) -> Self {
-        let next_heartbeat_ns = clock.now_ns() + settings.heartbeat_ns / HEARTBEAT_STEPS;
+        let now_ns = clock.now_ns();
+        let heartbeats =
+            [Round::new(false, settings.heartbeat_ns, now_ns), Round::new(true, KITE_HEARTBEAT_NS, now_ns)];
         Self {
             door,
             board,
@@ -116,8 +145,7 @@ impl Writer {
             tabs: Vec::new(),
             unfinished: VecDeque::new(),
             timers: BinaryHeap::new(),
-            heartbeat_step: 0,
-            next_heartbeat_ns,
+            heartbeats,
             filled: Vec::new(),
             out: Vec::with_capacity(ARENA + settings.budget * 2),
             stamps: Vec::new(),
@@ -160,8 +188,10 @@ impl Writer {
             work += 1;
         }
         self.hand_over(recorder);
-        if now_ns >= self.next_heartbeat_ns {
-            self.heartbeats(now_ns, recorder);
+        for round in 0..self.heartbeats.len() {
+            if now_ns >= self.heartbeats[round].next_ns(&self.counters) {
+                self.heartbeats(round, now_ns, recorder);
+            }
         }
         work
     }
@@ -172,7 +202,7 @@ impl Writer {
             return 0;
         }
         let timer = self.timers.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
-        if self.counters.tabs.get() == 0 { timer } else { timer.min(self.next_heartbeat_ns) }
+        self.heartbeats.iter().fold(timer, |due_ns, round| due_ns.min(round.next_ns(&self.counters)))
     }
 
     /// Whether sockets are full, and so the poll must be looked at.
@@ -223,8 +253,9 @@ impl Writer {
             if self.tabs.len() <= place {
                 self.tabs.resize_with(place + 1, || None);
             }
-            self.tabs[place] = Some(tab);
             self.counters.tabs.set(self.counters.tabs.get() + 1);
+            self.counters.kite_tabs.set(self.counters.kite_tabs.get() + u64::from(tab.is_kite()));
+            self.tabs[place] = Some(tab);
             return;
         }
         if let Command::Close(frame) = command {
@@ -302,22 +333,26 @@ impl Writer {
         self.unwatch(key);
         let Some(mut tab) = self.tabs.get_mut(key as usize).and_then(Option::take) else { return };
         tab.outlet.close(frame);
+        self.counters.kite_tabs.set(self.counters.kite_tabs.get().saturating_sub(tab.is_kite().into()));
         self.counters.tabs.set(self.counters.tabs.get().saturating_sub(1));
         self.counters.closed_tabs.add(1);
         self.door.free(key);
     }
 
-    fn heartbeats(&mut self, now_ns: u64, recorder: &mut Recorder) {
-        self.next_heartbeat_ns = now_ns + self.settings.heartbeat_ns / HEARTBEAT_STEPS;
-        self.heartbeat_step = (self.heartbeat_step + 1) % HEARTBEAT_STEPS;
-        let mut key = self.heartbeat_step as usize;
+    fn heartbeats(&mut self, round: usize, now_ns: u64, recorder: &mut Recorder) {
+        let round = &mut self.heartbeats[round];
+        round.due_ns = (round.due_ns + round.step_ns).max(now_ns);
+        round.step = (round.step + 1) % Round::STEPS;
+        let (kite, mut key) = (round.kite, round.step as usize);
         while key < self.tabs.len() {
-            if let Some(tab) = self.tabs[key].as_deref_mut() {
+            if let Some(tab) = self.tabs[key].as_deref_mut()
+                && tab.is_kite() == kite
+            {
                 let mut turn = turn!(self, recorder);
                 tab.heartbeat(&mut turn);
                 self.note(key as u32, false, recorder);
             }
-            key += HEARTBEAT_STEPS as usize;
+            key += Round::STEPS as usize;
         }
         self.hand_over(recorder);
     }

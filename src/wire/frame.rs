@@ -17,7 +17,7 @@ pub enum Opcode {
 }
 
 /// Room kept before a body whose length is not known yet: the header of any frame below 64 KiB fits.
-const RESERVED: usize = 4;
+pub const RESERVED: usize = 4;
 
 /// Where a frame lies in a buffer. Between two frames there may be unused bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -47,10 +47,20 @@ impl Span {
 /// Appends a frame whose body `write` appends. The span says where the frame begins, which may be a few bytes behind
 /// the old end of `out`.
 pub fn build(out: &mut Vec<u8>, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) -> Span {
-    let reserved = out.len();
-    out.extend_from_slice(&[0; RESERVED]);
-    let mut body = out.len();
+    let body = open(out);
     write(out);
+    close(out, opcode, body)
+}
+
+/// Begins a frame whose body is appended until [`close`]. Returns where the body begins, which is never 0.
+pub fn open(out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(&[0; RESERVED]);
+    out.len()
+}
+
+/// Ends the frame whose body begins at `body` and reaches to the end of `out`: see [`build`].
+pub fn close(out: &mut Vec<u8>, opcode: Opcode, mut body: usize) -> Span {
+    let reserved = body - RESERVED;
     let length = out.len() - body;
     let first = 0x80 | opcode as u8;
     let start = if length < 126 {
@@ -71,6 +81,13 @@ pub fn build(out: &mut Vec<u8>, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)
         reserved
     };
     Span { start: start as u32, body: body as u32, end: out.len() as u32 }
+}
+
+/// Appends what `write` appends as a body without a frame of its own.
+pub fn bare(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+    let start = out.len() as u32;
+    write(out);
+    Span { start, body: start, end: out.len() as u32 }
 }
 
 /// Appends a whole frame and nothing else.

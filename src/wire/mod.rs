@@ -5,6 +5,7 @@ pub mod derived;
 pub mod encoding;
 pub mod frame;
 pub mod json;
+pub mod kite_request;
 pub mod msgpack;
 pub mod notation;
 pub mod push;

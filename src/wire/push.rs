@@ -6,12 +6,26 @@ use super::json::Json;
 use super::msgpack::Msgpack;
 use super::notation::Notation;
 use crate::key;
+use crate::kite::packet;
 use crate::market::{Layout, Level, Mode, Ohlc, Tick};
 use serde_json::Value;
 
-/// Appends a tick as a frame. `arrived_unix_ns` is its timestamp where the mode carries no time of the exchange;
-/// `snapshot` marks the first message of a token after a subscription.
-pub fn tick_frame(out: &mut Vec<u8>, encoding: Encoding, tick: &Tick, arrived_unix_ns: u64, snapshot: bool) -> Span {
+/// The sign of life that Kite's clients know: a binary message of one byte, which must be zero.
+pub const KITE_HEARTBEAT: &[u8] = &[0x82, 1, 0];
+
+/// Appends a tick as a frame. `packet` is what it was decoded from, for Kite's format alone; `arrived_unix_ns` is its timestamp where the mode
+/// carries no time of the exchange; `snapshot` marks the first message of a token after a subscription.
+///
+/// In Kite's format, which always has several to a frame, what is appended is a body alone: the packet's visible prefix
+/// behind its length. It is never put together anew.
+pub fn tick_frame(
+    out: &mut Vec<u8>,
+    encoding: Encoding,
+    tick: &Tick,
+    packet: &[u8],
+    arrived_unix_ns: u64,
+    snapshot: bool,
+) -> Span {
     let mode = encoding.mode.min(tick.mode);
     match encoding.format {
         Format::Json => {
@@ -21,10 +35,17 @@ pub fn tick_frame(out: &mut Vec<u8>, encoding: Encoding, tick: &Tick, arrived_un
             write_tick(&mut Msgpack(out), tick, mode, arrived_unix_ns, snapshot);
         }),
         Format::Unwritten => Span::default(),
+        Format::Kite => {
+            let visible = &packet[..packet::visible_length(packet.len(), mode)];
+            frame::bare(out, |out| {
+                out.extend_from_slice(&(visible.len() as u16).to_be_bytes());
+                out.extend_from_slice(visible);
+            })
+        }
     }
 }
 
-/// Appends any message as a frame.
+/// Appends any message as a frame. Kite's clients get what is no tick as JSON.
 pub fn value_frame(out: &mut Vec<u8>, format: Format, message: &Value) -> Span {
     written(out, format, |to| to.value(message))
 }
@@ -32,13 +53,14 @@ pub fn value_frame(out: &mut Vec<u8>, format: Format, message: &Value) -> Span {
 /// Appends as a frame what `write` says, in whichever notation.
 pub(super) fn written(out: &mut Vec<u8>, format: Format, write: impl FnOnce(&mut dyn Notation)) -> Span {
     match format {
-        Format::Json => frame::build(out, Opcode::Text, |out| write(&mut Json(out))),
+        Format::Json | Format::Kite => frame::build(out, Opcode::Text, |out| write(&mut Json(out))),
         Format::Msgpack => frame::build(out, Opcode::Binary, |out| write(&mut Msgpack(out))),
         Format::Unwritten => Span::default(),
     }
 }
 
-/// Appends a batch as a frame: `bodies` are `count` messages one behind the other, in JSON with a comma between.
+/// Appends a batch as a frame: `bodies` are `count` messages one behind the other, in JSON with a comma between. Kite's
+/// batch is its message of several packets, of which there are at most 65,535.
 pub fn batch_frame(out: &mut Vec<u8>, format: Format, count: usize, bodies: &[u8]) -> Span {
     fn write(notation: &mut impl Notation, count: usize) {
         notation.map(2);
@@ -58,6 +80,10 @@ pub fn batch_frame(out: &mut Vec<u8>, format: Format, count: usize, bodies: &[u8
             out.extend_from_slice(bodies);
         }),
         Format::Unwritten => Span::default(),
+        Format::Kite => frame::build(out, Opcode::Binary, |out| {
+            out.extend_from_slice(&(count as u16).to_be_bytes());
+            out.extend_from_slice(bodies);
+        }),
     }
 }
 
@@ -200,7 +226,7 @@ mod tests {
 
     fn body(tick: &Tick, format: Format, mode: Mode, snapshot: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        let span = tick_frame(&mut out, Encoding { format, mode }, tick, 1_762_257_930_120_000_000, snapshot);
+        let span = tick_frame(&mut out, Encoding { format, mode }, tick, &[], 1_762_257_930_120_000_000, snapshot);
         out[span.body()].to_vec()
     }
 
@@ -240,6 +266,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_kite_packet_is_passed_on_as_far_as_the_mode_shows_it() {
+        for (length, layout, seen) in [(184, Layout::Tradable, [8, 44, 184]), (32, Layout::Index, [8, 28, 32])] {
+            let packet: Vec<u8> = (0..length).collect();
+            let tick = example(738_561, Mode::Full, layout);
+            for (mode, seen) in Mode::ALL.into_iter().zip(seen) {
+                let mut out = b"before".to_vec();
+                let span = tick_frame(&mut out, Encoding { format: Format::Kite, mode }, &tick, &packet, 0, true);
+                assert_eq!(span.frame(), span.body());
+                assert_eq!(out[span.body()], [&[0, seen as u8], &packet[..seen]].concat());
+            }
+        }
+        let mut out = Vec::new();
+        let span = batch_frame(&mut out, Format::Kite, 2, b"..8 bytes..8 bytes");
+        assert_eq!(out[span.frame()], *b"\x82\x14\0\x02..8 bytes..8 bytes");
     }
 
     #[test]

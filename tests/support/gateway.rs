@@ -40,6 +40,7 @@ pub fn settings() -> Settings {
         max_connections: 2_000,
         ring_capacity: 256,
         max_tokens: 9_000,
+        max_kite_tokens: 3_000,
         max_message: 65_536,
         writer: WriterSettings { budget: 16_384, batch_delay_ns: 50_000_000, heartbeat_ns: 3_600_000_000_000 },
         demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },

@@ -81,13 +81,14 @@ impl Plane {
         let key = self.door.key().unwrap();
         let inbox = inbox(RING, key, &self.door.port);
         let slots = self.board.subscribe(&inbox, tokens, encoding);
+        let delivery = Delivery { format: encoding.format, throttle_ns: 0, batch_size };
         let change = Change {
             add: slots.into_iter().map(|slot| Lane::new(slot, encoding.mode)).collect(),
             inbox: Some(inbox),
-            delivery: Some(Delivery { format: encoding.format, throttle_ns: 0, batch_size }),
+            delivery: Some(delivery),
             ..Change::default()
         };
-        let tab = Box::new(Tab::new(Arc::new(socket), Arc::default()));
+        let tab = Box::new(Tab::new(Arc::new(socket), Arc::default(), delivery));
         for command in [Command::Open(tab), Command::Change(Box::new(change))] {
             self.door.send(key, command).now_or_never().expect("the queue has room");
         }

@@ -84,6 +84,8 @@ pub struct Instruments {
     pub(super) folded: String,
     /// Where each row begins in `folded`.
     pub(super) starts: Vec<usize>,
+    /// See [`Instruments::fingerprint`].
+    fingerprint: u32,
     /// What the source had that is not here.
     pub(super) skipped: Skipped,
 }
@@ -112,6 +114,11 @@ impl Instruments {
     /// All instruments, in the order of the source.
     pub fn iter(&self) -> std::slice::Iter<'_, Instrument> {
         self.rows.iter()
+    }
+
+    /// A number that is another one when the names or their order are others.
+    pub fn fingerprint(&self) -> u32 {
+        self.fingerprint
     }
 
     /// Which rows of the source could not be used.
@@ -216,6 +223,7 @@ impl Builder {
         table.by_symbol = order;
         table.rows.shrink_to_fit();
         table.folded.shrink_to_fit();
+        table.fingerprint = crc32fast::hash(table.folded.as_bytes());
         table
     }
 
