@@ -114,8 +114,8 @@ impl Publisher {
         let received_unix_ns = self.clock.unix_ns(received_ns);
         let market_ns = self.market_time.told().unwrap_or(received_unix_ns);
         let words = PacketWords::new(bytes, received_ns);
-        let times = Times { received_unix_ns, market_ns };
-        publish(slot, bytes, words, tick, times, &mut self.pool, &self.counters, &mut lap);
+        let arrived = Arrived { packet: bytes, tick, received_unix_ns, market_ns };
+        publish(slot, words, arrived, &mut self.pool, &self.counters, &mut lap);
     }
 
     /// Hands latencies over to the collector when it is time.
@@ -129,8 +129,10 @@ impl Publisher {
     }
 }
 
-/// When a tick came, Unix nanoseconds: by the wall clock and by that of the market.
-struct Times {
+/// A packet, what it says, and when it came, Unix nanoseconds: by the wall clock and by that of the market.
+struct Arrived<'a> {
+    packet: &'a [u8],
+    tick: Tick,
     received_unix_ns: u64,
     market_ns: u64,
 }
@@ -139,16 +141,14 @@ struct Times {
 #[inline]
 fn publish(
     slot: &Slot,
-    packet: &[u8],
     mut words: PacketWords,
-    tick: Tick,
-    times: Times,
+    arrived: Arrived<'_>,
     pool: &mut UpdatePool,
     counters: &FeedCounters,
     lap: &mut Lap<'_>,
 ) {
     // The value first, then the list: a subscriber who is not in the list yet finds the value in its snapshot.
-    let (numbers, shown_from) = slot.store(&mut words, tick.mode);
+    let (numbers, shown_from) = slot.store(&mut words, arrived.tick.mode);
     counters.ticks.add(1);
     let subscribers = slot.subscribers();
     lap.ends(Stop::Slot);
@@ -163,10 +163,10 @@ fn publish(
     update.slot = slot.id;
     update.numbers = numbers;
     update.received_ns = words.received_ns();
-    update.received_unix_ns = times.received_unix_ns;
-    update.market_ns = times.market_ns;
-    update.tick = tick;
-    counters.encodings.add(update.encode(subscribers.encodings, packet));
+    update.received_unix_ns = arrived.received_unix_ns;
+    update.market_ns = arrived.market_ns;
+    update.tick = arrived.tick;
+    counters.encodings.add(update.encode(subscribers.encodings, arrived.packet));
     counters.updates.add(1);
     lap.ends(Stop::Wire);
     let (mut queued, mut conflated, mut unchanged) = (0, 0, 0);
