@@ -36,11 +36,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(subscribers: usize) -> Self {
+    fn new(subscribers: usize, format: Format) -> Self {
         let board = Board::new(|| {});
         let port = Arc::new(Port::new(subscribers));
         board.reserve(&[ticks::SHARE]);
-        let encoding = Encoding { format: Format::Json, mode: Mode::Full };
+        let encoding = Encoding { format, mode: Mode::Full };
         let inboxes: Vec<_> = (0..subscribers)
             .map(|key| {
                 let inbox = inbox(RING, key as u32, &port);
@@ -93,16 +93,19 @@ fn fanout(c: &mut Criterion) {
     let mut group = c.benchmark_group("publish and take out");
     for subscribers in [0, 1, 10, 100, 1_000] {
         group.throughput(Throughput::Elements(subscribers.max(1)));
-        let mut bench = Bench::new(subscribers as usize);
+        let mut bench = Bench::new(subscribers as usize, Format::Json);
         group.bench_function(BenchmarkId::from_parameter(subscribers), |b| {
             b.iter_custom(|messages| bench.time(messages, true));
         });
     }
+    group.throughput(Throughput::Elements(100));
+    let mut bench = Bench::new(100, Format::Kite);
+    group.bench_function("100 of Kite's protocol", |b| b.iter_custom(|messages| bench.time(messages, true)));
     group.finish();
     let mut group = c.benchmark_group("publish alone");
     for subscribers in [1, 100, 1_000] {
         group.throughput(Throughput::Elements(subscribers));
-        let mut bench = Bench::new(subscribers as usize);
+        let mut bench = Bench::new(subscribers as usize, Format::Json);
         group.bench_function(BenchmarkId::from_parameter(subscribers), |b| {
             b.iter_custom(|messages| bench.time(messages, false));
         });

@@ -90,9 +90,13 @@ fn command() -> Command {
                 .default_value("quote"),
         )
         .arg(
-            text("format", "FORMAT", "How messages are written")
-                .value_parser(["json", "msgpack"])
-                .default_value("json"),
+            text(
+                "format",
+                "FORMAT",
+                "How messages are written; kite also takes the Kite endpoint, unless --url says another",
+            )
+            .value_parser(["json", "msgpack", "kite"])
+            .default_value("json"),
         )
         .arg(count("slow", "0", "This many of the tabs stop reading after the warm-up"))
         .arg(seconds("slow-seconds", "5", "For so long; 0 keeps them reading but reports them apart (control run)"))
@@ -153,7 +157,15 @@ fn run(options: &ArgMatches) -> Outcome<bool> {
         eprintln!("fan-load: Kite ticker on ws://{}/", upstream.address());
     }
 
-    let (mut address, path) = split_url(&value::<String>(options, "url"))?;
+    let (mut address, mut path) = split_url(&value::<String>(options, "url"))?;
+    let format = match value::<String>(options, "format").as_str() {
+        "kite" => Format::Kite,
+        "msgpack" => Format::Msgpack,
+        _ => Format::Json,
+    };
+    if format == Format::Kite && path == STREAM {
+        path = "/kite?api_key=load&access_token=load".to_owned();
+    }
     let mut gateway = None;
     if let Some(command) = spawn {
         let kite_port = upstream.as_ref().map_or(0, |upstream| upstream.address().port());
@@ -175,7 +187,7 @@ fn run(options: &ArgMatches) -> Outcome<bool> {
         slow,
         slow_receive_buffer: value(options, "slow-receive-buffer"),
         mode,
-        format: if value::<String>(options, "format") == "json" { Format::Json } else { Format::Msgpack },
+        format,
         stamped,
     };
     let fleet = Fleet::connect(&plan, Arc::clone(&universe), clock)?;
@@ -236,12 +248,15 @@ fn run(options: &ArgMatches) -> Outcome<bool> {
     Ok(report.faults().is_empty())
 }
 
+/// The path of the stream that is not Kite's.
+const STREAM: &str = "/ws/stream";
+
 /// `ws://HOST:PORT/PATH` as an address and a path.
 fn split_url(url: &str) -> Outcome<(SocketAddr, String)> {
     let rest = url.strip_prefix("ws://").ok_or("the URL must begin with ws://")?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let address = host.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?.next();
-    let path = if path.is_empty() { "/ws/stream" } else { path };
+    let path = if path.is_empty() { STREAM } else { path };
     Ok((address.ok_or_else(|| format!("{host}: no address"))?, path.to_owned()))
 }
 

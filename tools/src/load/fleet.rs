@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::frame;
 use super::ledger::{Ledger, Step};
 use super::percentiles;
-use super::scan::{Format, Notice, Scanner, SeenTick};
+use super::scan::{Format, KITE_READY, Notice, Scanner, SeenTick};
 use super::universe::{Share, Universe};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
@@ -430,14 +430,25 @@ fn connect(plan: &Plan, number: usize, slow: bool, universe: &Universe) -> io::R
     rest.drain(..end);
     let share = universe.share(number, plan.tokens_per_tab);
     let tokens: Vec<String> = share.places().map(|place| format!("\"{}\"", universe.tokens()[place])).collect();
-    let request = format!(
-        r#"{{"action":"subscribe","tokens":[{}],"mode":"{}","format":"{}"}}"#,
-        tokens.join(","),
-        plan.mode.name(),
-        plan.format.name()
-    );
+    let (tokens, mode) = (tokens.join(","), plan.mode.name());
+    let requests = match plan.format {
+        Format::Json | Format::Msgpack => {
+            let format = plan.format.name();
+            vec![format!(r#"{{"action":"subscribe","tokens":[{tokens}],"mode":"{mode}","format":"{format}"}}"#)]
+        }
+        Format::Kite => {
+            let tokens = tokens.replace('"', "");
+            vec![
+                format!(r#"{{"a":"subscribe","v":[{tokens}]}}"#),
+                format!(r#"{{"a":"mode","v":["{mode}",[{tokens}]]}}"#),
+                format!(r#"{{"a":"{KITE_READY}","v":[]}}"#),
+            ]
+        }
+    };
     let mut out = Vec::new();
-    frame::put(&mut out, frame::TEXT, request.as_bytes(), Some(MASK));
+    for request in requests {
+        frame::put(&mut out, frame::TEXT, request.as_bytes(), Some(MASK));
+    }
     socket.write_all(&out)?;
     socket.set_nonblocking(true)?;
     Ok(Tab {

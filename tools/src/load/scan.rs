@@ -5,6 +5,12 @@
 
 use super::stamp::Stamp;
 use memchr::memmem::Finder;
+use tickfan::kite::packet::{decode, packets};
+use tickfan::market::Mode;
+
+/// An action that no Kite server knows. The error that names it is the only answer such a server gives: it comes when
+/// what was asked before has been carried out.
+pub const KITE_READY: &str = "are-you-ready";
 
 /// How messages are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +19,8 @@ pub enum Format {
     Json,
     /// MessagePack maps in binary frames.
     Msgpack,
+    /// Kite's packets.
+    Kite,
 }
 
 impl Format {
@@ -21,6 +29,7 @@ impl Format {
         match self {
             Self::Json => "json",
             Self::Msgpack => "msgpack",
+            Self::Kite => "kite",
         }
     }
 }
@@ -67,7 +76,7 @@ impl Scanner {
     pub fn new(format: Format) -> Self {
         let key = |name: &str| {
             let bytes = match format {
-                Format::Json => format!("\"{name}\":").into_bytes(),
+                Format::Json | Format::Kite => format!("\"{name}\":").into_bytes(),
                 // A string of less than 32 bytes is its length in one byte, then its bytes.
                 Format::Msgpack => [&[0xa0 | name.len() as u8], name.as_bytes()].concat(),
             };
@@ -75,10 +84,14 @@ impl Scanner {
         };
         let kind = |name: &str| {
             let bytes = match format {
-                Format::Json => format!("\"type\":\"{name}\"").into_bytes(),
+                Format::Json | Format::Kite => format!("\"type\":\"{name}\"").into_bytes(),
                 Format::Msgpack => [b"\xa4type".as_slice(), &[0xa0 | name.len() as u8], name.as_bytes()].concat(),
             };
             Finder::new(&bytes).into_owned()
+        };
+        let ready = match format {
+            Format::Json | Format::Msgpack => kind("subscribed"),
+            Format::Kite => Finder::new(KITE_READY).into_owned(),
         };
         Self {
             format,
@@ -89,7 +102,7 @@ impl Scanner {
             last_quantity: key("last_traded_quantity"),
             snapshot: key("snapshot"),
             notices: [
-                (kind("subscribed"), Notice::Subscribed),
+                (ready, Notice::Subscribed),
                 (kind("conflated"), Notice::Conflated),
                 (kind("error"), Notice::Error),
             ],
@@ -98,6 +111,9 @@ impl Scanner {
 
     /// Hands every tick of `message` to `sink` and returns how many there were; 0 means it is a [`Scanner::notice`].
     pub fn ticks(&self, message: &[u8], mut sink: impl FnMut(SeenTick)) -> usize {
+        if self.format == Format::Kite {
+            return kite_ticks(message, sink);
+        }
         let mut count = 0;
         let mut rest = self.token.find(message).map(|at| &message[at + self.token.needle().len()..]);
         while let Some(body) = rest {
@@ -133,7 +149,7 @@ impl Scanner {
     /// The whole number at the start of `bytes`, which may be written as a string, as tokens are.
     fn number(&self, bytes: &[u8]) -> Option<u64> {
         match self.format {
-            Format::Json => decimal(bytes.strip_prefix(b"\"").unwrap_or(bytes)),
+            Format::Json | Format::Kite => decimal(bytes.strip_prefix(b"\"").unwrap_or(bytes)),
             Format::Msgpack => {
                 let (&kind, body) = bytes.split_first()?;
                 match kind {
@@ -150,6 +166,19 @@ impl Scanner {
     }
 }
 
+/// The same of Kite's packets, which have no mark of a snapshot.
+fn kite_ticks(message: &[u8], mut sink: impl FnMut(SeenTick)) -> usize {
+    let mut count = 0;
+    for tick in packets(message).into_iter().flatten().filter_map(|packet| decode(packet).ok()) {
+        let fields = [tick.volume_traded, tick.total_buy_quantity, tick.total_sell_quantity, tick.last_traded_quantity];
+        let [volume, buy, sell, last] = fields.map(u64::from);
+        let stamp = (tick.mode > Mode::Ltp).then(|| Stamp::from_fields(volume, buy, sell, last));
+        sink(SeenTick { token: tick.token.0, snapshot: false, stamp });
+        count += 1;
+    }
+    count
+}
+
 fn decimal(bytes: &[u8]) -> Option<u64> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(None, |value: Option<u64>, digit| {
@@ -164,6 +193,8 @@ fn big_endian(bytes: &[u8], length: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tickfan::kite::packet::MessageBuilder;
+    use tickfan::market::{InstrumentToken, Tick};
 
     fn all(format: Format, message: &[u8]) -> Vec<SeenTick> {
         let mut seen = Vec::new();
@@ -196,6 +227,29 @@ mod tests {
                 SeenTick { token: 2, snapshot: false, stamp: Some(stamp) }
             ]
         );
+    }
+
+    #[test]
+    fn packets_of_kite_and_its_texts() {
+        let stamp = Stamp { sequence: 7, due_ns: 3_600_000_000_123, late_ns: 17 };
+        let mut tick = Tick::ltp(InstrumentToken(256_001), 100);
+        tick.mode = Mode::Quote;
+        stamp.hide(&mut tick);
+        let mut builder = MessageBuilder::default();
+        assert!(builder.push(&tick) && builder.push(&Tick::ltp(InstrumentToken(257), 1)));
+        let quote = SeenTick { token: 256_001, snapshot: false, stamp: Some(stamp) };
+        let ltp = SeenTick { token: 257, snapshot: false, stamp: None };
+        assert_eq!(all(Format::Kite, builder.take()), [quote, ltp]);
+        let kite = Scanner::new(Format::Kite);
+        for (text, notice) in [
+            (&b"\0"[..], Notice::Other),
+            (br#"{"type":"app_code","timestamp":"2026-07-27T09:25:00+05:30"}"#, Notice::Other),
+            (br#"{"type":"error","data":"Invalid action a: \"are-you-ready\""}"#, Notice::Subscribed),
+            (br#"{"type":"error","data":"Error parsing instrument token"}"#, Notice::Error),
+        ] {
+            assert_eq!(kite.ticks(text, |_| panic!("a text was taken for a tick")), 0);
+            assert_eq!(kite.notice(text), notice);
+        }
     }
 
     #[test]
