@@ -145,6 +145,13 @@ impl KiteClient {
         }
     }
 
+    /// Waits until all it has asked for is carried out: an error comes behind that.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        self.say("settled?");
+        self.error();
+    }
+
     /// The code the server ends the connection with.
     #[track_caller]
     pub fn until_closed(&mut self) -> u16 {
