@@ -205,7 +205,7 @@ fn market_instruments(config: &Config) -> usize {
 }
 
 fn kite_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError> {
-    let mut settings = kite::Settings::new(credentials(config)?);
+    let mut settings = kite::Settings::new(vec![credentials(config)?]);
     settings.root = config.kite_root.to_string();
     settings.max_tokens = config.kite_max_tokens;
     settings.watchdog = Duration::from_millis(config.kite_watchdog_ms);

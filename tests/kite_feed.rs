@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use support::kite_bench::{Bench, KEY, TOKEN, logged, message};
 use support::kite_server::{Answer, Call};
-use tickfan::feed::kite::{Credentials, KiteState, Notice, Settings, Source};
+use tickfan::feed::kite::{KiteState, Notice, Settings, Source};
 use tickfan::market::Mode;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -18,6 +18,7 @@ fn ticks_arrive_as_they_were_sent() {
     assert!(head.starts_with("GET /?api_key=s3cretkey&access_token=s3cret%2Btoken HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("x-kite-version: 3\r\n"), "{head}");
     assert!(head.contains(concat!("user-agent: tickfan/", env!("CARGO_PKG_VERSION"), "\r\n")), "{head}");
+    bench.want(2, &peer);
     // A tick, a heartbeat, nothing at all, and a message that announces more than it holds: all are the decoder's.
     let sent = [message(2), vec![0], vec![], vec![0, 9, 1], message(1)];
     sent.iter().for_each(|bytes| peer.send(bytes));
@@ -34,6 +35,7 @@ fn bytes_in_the_segment_of_the_101_are_not_lost() {
     let sent = [message(1), message(3)];
     let early = sent.iter().map(|bytes| Message::binary(bytes.clone())).collect();
     let mut bench = Bench::new(vec![Answer::AcceptWith(early)]);
+    bench.demand(&[257, 513, 769].map(|token| (token, Some(Mode::Full))));
     assert_eq!(bench.until_received(2), sent);
 }
 
@@ -41,6 +43,7 @@ fn bytes_in_the_segment_of_the_101_are_not_lost() {
 fn the_largest_frame_passes() {
     let mut bench = Bench::new(vec![]);
     let mut peer = bench.peer();
+    bench.want(3_000, &peer);
     let sent = message(3_000);
     assert_eq!(sent.len(), 558_002);
     let bytes = sent.clone();
@@ -76,7 +79,7 @@ fn requests_follow_what_is_wanted() {
 #[test]
 fn after_a_drop_everything_is_subscribed_once() {
     let mut bench = Bench::new(vec![]);
-    bench.demand(&[(1, Some(Mode::Full)), (2, Some(Mode::Quote)), (3, Some(Mode::Quote))]);
+    bench.demand(&[(257, Some(Mode::Full)), (2, Some(Mode::Quote)), (3, Some(Mode::Quote))]);
     let mut peer = bench.peer();
     bench.requests(&peer, 2);
     bench.demand(&[(2, None), (4, Some(Mode::Full))]);
@@ -85,7 +88,7 @@ fn after_a_drop_everything_is_subscribed_once() {
     bench.until_received(1);
     peer.drop_tcp();
     let peer = bench.peer();
-    let all = [r#"{"a":"subscribe","v":[1,3,4]}"#, r#"{"a":"mode","v":["full",[1,4]]}"#];
+    let all = [r#"{"a":"subscribe","v":[3,4,257]}"#, r#"{"a":"mode","v":["full",[4,257]]}"#];
     assert_eq!(bench.requests(&peer, 2), all);
     let status = bench.status.snapshot();
     assert_eq!((status.reconnects, status.subscribed), (1, 3));
@@ -163,7 +166,7 @@ fn a_refused_token_waits_for_another() {
     std::fs::write(&path, "api_key = \"k\"\naccess_token = \"stale\"\n").unwrap();
     let source = Source::File(path.clone());
     let refusal = Answer::Refuse(403, "{\"message\":\"stale is not valid\"}".to_owned());
-    let mut bench = Bench::with(vec![refusal], |settings| settings.credentials = source);
+    let mut bench = Bench::with(vec![refusal], |settings| settings.credentials = vec![source]);
     assert!(bench.call().peer.is_none());
     bench.until_state(KiteState::TokenRefused);
     bench.idle(Duration::from_millis(200));
@@ -191,6 +194,7 @@ fn two_early_ends_without_a_tick_mean_a_refused_token() {
 #[test]
 fn an_early_end_after_a_tick_is_no_suspicion() {
     let mut bench = Bench::new(vec![]);
+    bench.demand(&[(257, Some(Mode::Full))]);
     for round in 1..=4 {
         let mut peer = bench.peer();
         peer.send(&message(1));
@@ -211,7 +215,7 @@ fn a_rate_limit_is_waited_out() {
     assert!(bench.status.snapshot().next_attempt_in_ms.is_some());
     bench.peer();
     assert!(refused.elapsed() >= wait - Duration::from_millis(5), "{:?}", refused.elapsed());
-    assert_eq!(Settings::new(Source::Fixed(Credentials::new("", ""))).waits.rate_limited, Duration::from_secs(60));
+    assert_eq!(Settings::new(vec![]).waits.rate_limited, Duration::from_secs(60));
 }
 
 #[test]
@@ -246,6 +250,7 @@ fn a_used_up_budget_is_continued_without_another_edge() {
     let mut bench = Bench::new(vec![]);
     bench.budget = 10;
     let mut peer = bench.peer();
+    bench.want(5, &peer);
     let mut all = Vec::new();
     for _ in 0..20 {
         all.push(message(5));

@@ -1,33 +1,45 @@
-//! Stop 1 of a live tick: the one connection to Kite's ticker.
+//! Stop 1 of a live tick: the pool of connections to Kite's ticker.
 //!
-//! Two halves on two threads. [`KiteFeed`] lives on the data plane: it owns the open socket, never blocks, reads,
-//! subscribes, and gives the socket up when it dies. [`KiteConnector`] lives on the control plane: it does all that
+//! Two halves on two threads. [`KiteFeed`] lives on the data plane: it owns the open sockets, never blocks, reads,
+//! subscribes, and gives a socket up when it dies. [`KiteConnector`] lives on the control plane: it does all that
 //! waits (name look-up, TLS, handshake, back-off, a refused token) and hands each finished connection over. Between
-//! them are a queue of one connection, a bounded channel of reports, and [`KiteStatus`].
+//! them are a queue of one connection a socket, a bounded channel of reports, and [`KiteStatus`].
 //!
 //! ```text
 //!   KiteConnector -- open connection, wake() -->  KiteFeed
 //!   KiteConnector <-- why it ended; texts ------  KiteFeed
+//!   freshness     <-- what is (not) served -----  KiteFeed
 //! ```
+//!
+//! An API key has up to three sockets of 3,000 instruments each. Which instrument is on which is in `packing`; what keeps
+//! strangers and old values out is `gate`.
 
+mod attempts;
 mod backoff;
 mod connector;
 mod credentials;
 mod dial;
 mod duty;
+mod gate;
+mod keys;
+mod line;
 mod link;
+mod mark;
 mod notice;
+mod packing;
+mod request;
 mod settings;
 mod status;
-mod wanted;
+mod texts;
 
 pub use connector::KiteConnector;
 pub use credentials::{Credentials, CredentialsError, Source};
 pub use duty::KiteFeed;
+pub use keys::{KeySnapshot, Keys, SetTokenError};
 pub use link::Down;
 pub use notice::Notice;
 pub use settings::{Settings, Waits};
-pub use status::{KiteSnapshot, KiteState, KiteStatus};
+pub use status::{KiteSnapshot, KiteState, KiteStatus, SocketSnapshot};
 
 use std::sync::Arc;
 
@@ -35,21 +47,34 @@ use crossbeam::queue::ArrayQueue;
 use tokio::sync::mpsc;
 
 use crate::market::InstrumentToken;
-use link::Link;
+use line::Line;
+use status::SocketStatus;
 
 /// Texts and refusals that may wait for the control half. Kite sends a few texts a minute; what does not fit is
 /// counted in [`KiteSnapshot::texts_dropped`].
 const REPORTS: usize = 1024;
+/// Outages that may wait; the duty half tells the next one later.
+const OUTAGES: usize = 64;
 
 /// What the duty half tells the control half, apart from the end of a connection.
 enum Report {
+    /// A socket is needed from now on.
+    Open {
+        /// Its number.
+        line: usize,
+    },
     /// A text message of Kite's, as it came.
-    Text(String),
-    /// Instruments that found no room within `max_tokens`.
+    Text {
+        /// The number of the socket.
+        line: usize,
+        /// The text.
+        text: String,
+    },
+    /// Instruments that found no room on any socket.
     Refused(Vec<InstrumentToken>),
 }
 
-/// Makes the two halves of a Kite connection.
+/// Makes the two halves of the pool.
 ///
 /// `clock` is the program's monotonic clock in nanoseconds, the one [`KiteFeed`] is polled with. `wake` is called on
 /// the control side after a connection was handed over, and must make the duty cycle poll its feed soon.
@@ -58,10 +83,28 @@ pub fn feed(
     clock: impl Fn() -> u64 + Send + Sync + 'static,
     wake: impl Fn() + Send + Sync + 'static,
 ) -> (KiteFeed, KiteConnector) {
-    let status = Arc::new(KiteStatus::new(clock));
-    let handover: Arc<ArrayQueue<Link>> = Arc::new(ArrayQueue::new(1));
+    let clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(clock);
+    let keys = Arc::new(Keys::new(settings.credentials.clone()));
+    let sockets = (0..settings.credentials.len()).flat_map(|key| (0..settings.sockets).map(move |_| key));
+    let sockets: Vec<_> = sockets.map(|key| Arc::new(SocketStatus::new(key, clock.clone()))).collect();
+    let handovers: Vec<_> = sockets.iter().map(|_| Arc::new(ArrayQueue::new(1))).collect();
+    let lines = handovers.iter().cloned().zip(sockets.iter().cloned()).enumerate();
+    let mut lines: Vec<_> = lines.map(|(number, (handover, status))| Line::new(number, handover, status)).collect();
+    // The control half opens the first unasked.
+    lines.iter_mut().take(1).for_each(|line| line.asked = true);
+    let status = Arc::new(KiteStatus::new(sockets, keys.clone(), settings.capacity()));
     let (reports, incoming) = mpsc::channel(REPORTS);
-    let feed = KiteFeed::new(&settings, handover.clone(), reports, status.clone());
-    let connector = KiteConnector::new(settings, handover, incoming, status, Box::new(wake));
+    let (outages, told) = mpsc::channel(OUTAGES);
+    let feed = KiteFeed::new(&settings, lines, reports, outages, status.clone());
+    let connector = KiteConnector {
+        settings,
+        handovers,
+        reports: incoming,
+        outages: Some(told),
+        notices: None,
+        keys,
+        status,
+        wake: Arc::new(wake),
+    };
     (feed, connector)
 }

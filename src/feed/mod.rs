@@ -13,6 +13,20 @@ use crate::market::InstrumentToken;
 
 pub use crate::market::Demand;
 
+/// What a feed with an upstream says about instruments whose values grow old.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outage {
+    /// Their connection is lost, or silent.
+    Begun {
+        /// The instruments.
+        tokens: Vec<InstrumentToken>,
+        /// When their connection was heard last, monotonic.
+        since_ns: u64,
+    },
+    /// They are served again, each with the time, monotonic, since when it was not.
+    Over(Vec<(InstrumentToken, u64)>),
+}
+
 /// A source of Kite binary messages, owned and polled by one thread.
 pub trait Feed: Send {
     /// The name in logs and metrics.

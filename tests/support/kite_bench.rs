@@ -47,7 +47,8 @@ impl Bench {
         log();
         let server = KiteServer::start();
         answers.into_iter().for_each(|answer| server.answer(answer));
-        let mut settings = Settings::new(Source::Fixed(Credentials::new(KEY, TOKEN)));
+        let mut settings = Settings::new(vec![Source::Fixed(Credentials::new(KEY, TOKEN))]);
+        settings.sockets = 1;
         settings.root = server.root();
         settings.waits.backoff_first = Duration::from_millis(10);
         settings.waits.credentials = Duration::from_millis(20);
@@ -143,6 +144,14 @@ impl Bench {
         let changes: Vec<Demand> =
             changes.iter().map(|(token, mode)| Demand { token: InstrumentToken(*token), mode: *mode }).collect();
         self.feed.as_mut().unwrap().demand(&changes);
+    }
+
+    /// Wants the first `count` instruments of [`message`], as who waits for its ticks must, and passes over the requests.
+    #[track_caller]
+    pub fn want(&mut self, count: u32, peer: &Peer) {
+        let all: Vec<_> = (1..=count).map(|token| (token << 8 | 1, Some(Mode::Full))).collect();
+        self.demand(&all);
+        self.until(|_| peer.heard().filter(|message| message.to_text().is_ok_and(|text| text.contains("full"))));
     }
 
     /// The next `count` requests, and that none follows.

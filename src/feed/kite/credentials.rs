@@ -103,12 +103,20 @@ impl Source {
         Ok(Credentials::new(value("api_key")?, value("access_token")?))
     }
 
+    /// The credentials that never come from elsewhere.
+    pub(super) fn fixed(&self) -> Option<&Credentials> {
+        match self {
+            Self::Fixed(credentials) => Some(credentials),
+            Self::File(_) => None,
+        }
+    }
+
     /// What an operator has to do when the token is refused.
     pub(super) fn advice(&self) -> String {
         match self {
             Self::Fixed(_) => "log in to get a new access token and restart tickfan with it".to_owned(),
             Self::File(path) => {
-                format!("log in to get a new access token and write it to {}; no restart needed", path.display())
+                format!("get a new access token with `tickfan login` into {}; no restart needed", path.display())
             }
         }
     }

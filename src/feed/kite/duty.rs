@@ -1,143 +1,230 @@
-//! The duty half: reads and subscribes on the open connection, and never waits for anything.
+//! The duty half: reads and subscribes on the open connections, and never waits for anything.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crossbeam::queue::ArrayQueue;
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::link::{Down, Link};
+use super::gate::Gate;
+use super::line::Line;
+use super::packing::Packing;
 use super::status::KiteStatus;
-use super::wanted::Wanted;
 use super::{Report, Settings};
-use crate::feed::{Demand, Feed};
+use crate::feed::{Demand, Feed, Outage};
+use crate::market::InstrumentToken;
 
 /// The feed of Kite's ticker; see [`super`]. Without a connection it is idle, and the control half sees to the next.
 pub struct KiteFeed {
-    handover: Arc<ArrayQueue<Link>>,
-    link: Option<Link>,
-    wanted: Wanted,
+    lines: Vec<Line>,
+    packing: Packing,
+    gate: Gate,
     registry: Option<(mio::Registry, mio::Token)>,
     reports: mpsc::Sender<Report>,
+    outages: mpsc::Sender<Outage>,
     status: Arc<KiteStatus>,
-    watchdog: Duration,
-    /// Bytes that had arrived when the line was last seen alive, and when that was.
-    alive: (u64, u64),
-    /// The last poll stopped at its budget; as edges are not repeated, the rest must be asked for.
-    unread: bool,
+    watchdog_ns: u64,
+    stale_ns: u64,
+    spill_ns: u64,
+    /// The line that is read first in the next poll.
+    first: usize,
+    /// The time of the last poll, monotonic.
+    now_ns: u64,
+}
+
+/// Kite's heartbeat comes every second: a silent socket counts as lost only this much later than a closed one.
+const HEARTBEAT_SLACK_NS: u64 = 500_000_000;
+/// What did not tick in so long after its socket came back has nothing new to say: Kite answers a subscription with the
+/// last packet at once.
+const SETTLE_NS: u64 = 1_000_000_000;
+
+const fn ns(time: Duration) -> u64 {
+    time.as_nanos() as u64
 }
 
 impl KiteFeed {
     pub(super) fn new(
         settings: &Settings,
-        handover: Arc<ArrayQueue<Link>>,
+        lines: Vec<Line>,
         reports: mpsc::Sender<Report>,
+        outages: mpsc::Sender<Outage>,
         status: Arc<KiteStatus>,
     ) -> Self {
+        let packing = Packing::new(lines.len(), settings.max_tokens);
         Self {
-            handover,
-            link: None,
-            wanted: Wanted::new(settings.max_tokens),
+            lines,
+            packing,
+            gate: Gate::default(),
             registry: None,
             reports,
+            outages,
             status,
-            watchdog: settings.watchdog,
-            alive: (0, 0),
-            unread: false,
+            watchdog_ns: ns(settings.watchdog),
+            stale_ns: ns(settings.stale),
+            spill_ns: ns(settings.spill),
+            first: 0,
+            now_ns: 0,
         }
     }
 
-    fn take_over(&mut self, link: Link, now_ns: u64) {
-        self.end(None);
-        self.alive = (link.received(), now_ns);
-        self.link = Some(link);
-        self.wanted.start_over();
+    fn write(&mut self, at: usize) -> Result<(), super::Down> {
+        self.lines[at].write(&mut self.packing, self.registry.as_ref(), self.now_ns)
     }
 
-    /// Says upstream what has yet to be said, unless earlier words still wait for the kernel.
-    fn write(&mut self) -> Result<(), Down> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        if link.is_unsent() {
-            link.flush()?;
+    /// Gives each line its turn with what is left of the budget.
+    fn serve(&mut self, at: usize, budget: &mut usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+        let now_ns = self.now_ns;
+        if self.lines[at].asked && self.lines[at].heard_ns == 0 {
+            self.lines[at].heard_ns = now_ns.max(1);
         }
-        if !link.is_unsent() && !self.wanted.is_settled() {
-            link.send(self.wanted.requests())?;
-            self.status.subscribed.store(self.wanted.held() as u64, Relaxed);
+        if let Some(link) = self.lines[at].handover.pop() {
+            let registry = self.registry.as_ref().map(|(registry, _)| registry);
+            self.lines[at].take_over(link, &mut self.packing, registry, now_ns);
         }
-        if let Some((registry, token)) = &self.registry {
-            link.register(registry, *token).map_err(|error| Down::Io(error.kind()))?;
+        if self.lines[at].link.is_none() {
+            return 0;
         }
-        Ok(())
+        let written = self.write(at);
+        // Even after a failed write: what has arrived is still good.
+        let line = &mut self.lines[at];
+        let (messages, read) = line.read(&mut self.packing, &mut self.gate, &self.reports, now_ns, budget, sink);
+        // The answer to a ping may have been left unsent, which asks for another registration.
+        let rest = if read.is_ok() && written.is_ok() {
+            self.write(at).and_then(|()| self.lines[at].watch(now_ns, self.watchdog_ns))
+        } else {
+            Ok(())
+        };
+        if let Err(down) = read.and(written).and(rest) {
+            let registry = self.registry.as_ref().map(|(registry, _)| registry);
+            self.lines[at].end(Some(down), &mut self.packing, registry);
+        }
+        messages
     }
 
-    /// Reads until the socket is empty or `budget` packets were handed on. Returns the number of binary messages.
-    fn read(&mut self, now_ns: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> (usize, Result<(), Down>) {
-        let Some(link) = &mut self.link else { return (0, Ok(())) };
-        let (mut messages, mut bytes, mut spent) = (0, 0, 0);
-        let mut heard = false;
-        self.unread = false;
-        let result = loop {
-            if spent >= budget {
-                self.unread = true;
-                break Ok(());
+    /// Asks the control half for the sockets that are needed.
+    fn ask(&mut self) {
+        for at in 0..self.lines.len() {
+            if self.packing.tokens(at) > 0 {
+                self.ask_for(at);
             }
-            let message = match link.read() {
-                Ok(Some(message)) => message,
-                Ok(None) => break Ok(()),
-                Err(down) => break Err(down),
-            };
-            heard = true;
-            match message {
-                Message::Binary(payload) => {
-                    let packets = packets(&payload);
-                    link.ticked |= packets > 0;
-                    // What holds no packet costs its turn too, or a flood of heartbeats would never end.
-                    spent += packets.max(1);
-                    messages += 1;
-                    bytes += payload.len();
-                    sink(&payload);
+        }
+    }
+
+    fn ask_for(&mut self, at: usize) {
+        let line = &mut self.lines[at];
+        if !line.asked && self.reports.try_send(Report::Open { line: at }).is_ok() {
+            line.asked = true;
+        }
+    }
+
+    /// When a line counts as lost, if nothing is heard of it before.
+    fn lost_from(&self, line: &Line) -> u64 {
+        let slack_ns = if line.link.is_some() { HEARTBEAT_SLACK_NS } else { 0 };
+        line.heard_ns + self.stale_ns + slack_ns
+    }
+
+    /// Tells the control side which instruments are no longer served, and which are again.
+    fn tell_outages(&mut self) {
+        let now_ns = self.now_ns;
+        for at in 0..self.lines.len() {
+            let line = &self.lines[at];
+            if !line.asked {
+                continue;
+            }
+            if now_ns >= self.lost_from(line) {
+                if !line.lost || line.news {
+                    self.lose(at);
                 }
-                Message::Text(text) => {
-                    spent += 1;
-                    add(&self.status.texts, 1);
-                    if self.reports.try_send(Report::Text(text.to_string())).is_err() {
-                        self.status.texts_dropped.fetch_add(1, Relaxed);
+            } else if line.lost {
+                let line = &mut self.lines[at];
+                line.lost = false;
+                line.settled_ns = now_ns + SETTLE_NS;
+            } else if line.settled_ns != 0 && now_ns >= line.settled_ns {
+                self.lines[at].settled_ns = 0;
+                let regained = &mut self.gate.regained;
+                for (token, owner) in self.packing.owners().iter_mut().filter(|(_, owner)| owner.line == at) {
+                    if owner.lost_ns != 0 {
+                        regained.push((*token, std::mem::take(&mut owner.lost_ns)));
                     }
                 }
-                _ => spent += 1,
             }
-        };
-        if heard {
-            self.status.heard(now_ns);
-            add(&self.status.messages, messages as u64);
-            add(&self.status.bytes, bytes as u64);
         }
-        (messages, result)
+        if !self.gate.regained.is_empty()
+            && let Ok(place) = self.outages.try_reserve()
+        {
+            place.send(Outage::Over(std::mem::take(&mut self.gate.regained)));
+        }
+        if self.outages.is_closed() {
+            self.gate.regained.clear();
+        }
     }
 
-    /// Any byte since the last look is a sign of life.
-    fn watch(&mut self, now_ns: u64) -> Result<(), Down> {
-        let Some(link) = &self.link else { return Ok(()) };
-        let received = link.received();
-        if received != self.alive.0 || self.unread {
-            self.alive = (received, now_ns);
+    /// A line is silent: its instruments are lost since it was heard last.
+    fn lose(&mut self, at: usize) {
+        let line = &mut self.lines[at];
+        let since_ns = line.heard_ns;
+        let place = self.outages.try_reserve();
+        if place.is_err() && !self.outages.is_closed() {
+            // It is told with the next poll.
+            return;
         }
-        if now_ns >= self.deadline() { Err(Down::Watchdog) } else { Ok(()) }
+        (line.lost, line.news) = (true, false);
+        let Ok(place) = place else { return };
+        let owners = self.packing.owners().iter_mut();
+        let lost: Vec<InstrumentToken> = owners
+            .filter(|(_, owner)| owner.line == at && owner.lost_ns == 0)
+            .map(|(token, owner)| {
+                owner.lost_ns = since_ns;
+                *token
+            })
+            .collect();
+        if !lost.is_empty() {
+            place.send(Outage::Begun { tokens: lost, since_ns });
+        }
     }
 
-    fn deadline(&self) -> u64 {
-        self.alive.1.saturating_add(self.watchdog.as_nanos() as u64)
+    /// Finds other sockets for what is on one that has been down for long.
+    fn spill(&mut self) {
+        for at in 0..self.lines.len() {
+            let line = &self.lines[at];
+            let down = line.asked && line.link.is_none() && self.now_ns >= line.heard_ns + self.spill_ns;
+            if !down || self.packing.tokens(at) == 0 {
+                continue;
+            }
+            self.packing.set_down(at, true);
+            let lines = &mut self.lines;
+            if self.packing.spill(at, |to| lines[to].link.is_some() && !lines[to].lost) > 0 {
+                // What does not tick on its new socket is served there all the same.
+                for line in lines.iter_mut().filter(|line| line.link.is_some()) {
+                    line.settled_ns = self.now_ns + SETTLE_NS;
+                }
+            }
+            // No open socket has room: one that was not needed so far may.
+            if self.packing.tokens(at) > 0
+                && let Some(idle) = self.lines.iter().position(|line| !line.asked)
+            {
+                self.ask_for(idle);
+            }
+        }
     }
 
-    /// Gives up the connection, if there is one; `None` tells the control half that this half is going away.
-    fn end(&mut self, down: Option<Down>) {
-        self.unread = false;
-        if let Some(link) = self.link.take() {
-            link.end(self.registry.as_ref().map(|(registry, _)| registry), down);
+    /// When something is due although nothing arrives.
+    fn due_of(&self, at: usize) -> u64 {
+        let line = &self.lines[at];
+        if line.unread || !line.handover.is_empty() {
+            return 0;
         }
-        self.status.subscribed.store(0, Relaxed);
+        let mut due_ns = u64::MAX;
+        if line.link.is_some() {
+            due_ns = line.deadline(self.watchdog_ns);
+        } else if line.asked && self.packing.tokens(at) > 0 {
+            // Once it is down for long, every half second: for sockets that open meanwhile.
+            due_ns = (line.heard_ns + self.spill_ns).max(self.now_ns + HEARTBEAT_SLACK_NS);
+        }
+        if line.asked && (!line.lost || line.news) {
+            due_ns = due_ns.min(self.lost_from(line));
+        }
+        if line.settled_ns != 0 { due_ns.min(line.settled_ns) } else { due_ns }
     }
 }
 
@@ -147,47 +234,53 @@ impl Feed for KiteFeed {
     }
 
     fn poll(&mut self, now_ns: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
-        if let Some(link) = self.handover.pop() {
-            self.take_over(link, now_ns);
+        self.now_ns = now_ns;
+        let lines = self.lines.len();
+        let (mut messages, mut left) = (0, budget);
+        let first = self.first;
+        for turn in 0..lines {
+            let at = (first + turn) % lines;
+            messages += self.serve(at, &mut left, sink);
+            if self.lines[at].unread && self.first == first {
+                // Whoever had to stop is the first next time, so that no socket starves behind another.
+                self.first = at;
+            }
         }
-        if self.link.is_none() {
-            return 0;
+        if self.first == first {
+            self.first = (first + 1) % lines.max(1);
         }
-        let written = self.write();
-        // Even after a failed write: what has arrived is still good.
-        let (messages, read) = self.read(now_ns, budget, sink);
-        // The answer to a ping may have been left unsent, which asks for another registration.
-        let rest =
-            if read.is_ok() && written.is_ok() { self.write().and_then(|()| self.watch(now_ns)) } else { Ok(()) };
-        if let Err(down) = read.and(written).and(rest) {
-            self.end(Some(down));
-        }
+        self.tell_outages();
+        self.spill();
         messages
     }
 
     fn due_ns(&self) -> Option<u64> {
-        if self.unread || !self.handover.is_empty() {
-            return Some(0);
-        }
-        self.link.as_ref().map(|_| self.deadline())
+        (0..self.lines.len()).map(|at| self.due_of(at)).min().filter(|due_ns| *due_ns != u64::MAX)
     }
 
     fn demand(&mut self, changes: &[Demand]) {
-        let refused = self.wanted.apply(changes);
-        self.status.refused.store(self.wanted.refused() as u64, Relaxed);
+        let refused = self.packing.apply(changes);
+        self.status.refused.store(self.packing.refused() as u64, Relaxed);
         if !refused.is_empty() {
             // Only the log misses it when the channel is full; the count above is right in any case.
             let _ = self.reports.try_send(Report::Refused(refused));
         }
-        if let Err(down) = self.write() {
-            self.end(Some(down));
+        self.ask();
+        for at in 0..self.lines.len() {
+            self.lines[at].news = true;
+            if let Err(down) = self.write(at) {
+                let registry = self.registry.as_ref().map(|(registry, _)| registry);
+                self.lines[at].end(Some(down), &mut self.packing, registry);
+            }
         }
     }
 
     fn register(&mut self, registry: &mio::Registry, token: mio::Token) -> std::io::Result<()> {
         let registry = registry.try_clone()?;
-        if let Some(link) = &mut self.link {
-            link.register(&registry, token)?;
+        for line in &mut self.lines {
+            if let Some(link) = &mut line.link {
+                link.register(&registry, token)?;
+            }
         }
         self.registry = Some((registry, token));
         Ok(())
@@ -196,18 +289,10 @@ impl Feed for KiteFeed {
 
 impl Drop for KiteFeed {
     fn drop(&mut self) {
-        self.end(None);
-        // The control half owns the queue too, and would wait for ever for the end of a connection nobody took.
-        self.handover.pop();
+        for line in &mut self.lines {
+            line.end(None, &mut self.packing, self.registry.as_ref().map(|(registry, _)| registry));
+            // The control half owns the queue too, and would wait for ever for the end of a connection nobody took.
+            line.handover.pop();
+        }
     }
-}
-
-/// How many packets a message announces.
-fn packets(message: &[u8]) -> usize {
-    message.first_chunk::<2>().map_or(0, |count| usize::from(u16::from_be_bytes(*count)))
-}
-
-/// Adds to a counter that no other thread writes: a plain store is cheaper than a locked addition.
-fn add(counter: &AtomicU64, amount: u64) {
-    counter.store(counter.load(Relaxed) + amount, Relaxed);
 }

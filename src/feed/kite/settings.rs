@@ -1,4 +1,4 @@
-//! What an operator may set about the upstream connection.
+//! What an operator may set about the upstream connections.
 
 use std::time::Duration;
 
@@ -9,26 +9,40 @@ use super::Source;
 pub struct Settings {
     /// `wss://host[:port][/path]`, without a query: the credentials make the query.
     pub root: String,
-    /// Where the API key and the access token come from.
-    pub credentials: Source,
-    /// Most instruments on the connection. Kite refuses more than 3,000.
+    /// Where the API keys and their access tokens come from, one a key. The first key is used first.
+    pub credentials: Vec<Source>,
+    /// Most sockets of a key. Kite refuses more than 3; the further ones are opened only when those before are full.
+    pub sockets: usize,
+    /// Most instruments on a socket. Kite refuses more than 3,000.
     pub max_tokens: usize,
-    /// The connection is dead when not a single byte came for so long. Kite sends a heartbeat every second or two.
+    /// A connection is dead when not a single byte came for so long. Kite sends a heartbeat every second or two.
     pub watchdog: Duration,
+    /// Instruments count as lost when their connection has been closed for so long, or silent for half a second more.
+    pub stale: Duration,
+    /// Instruments move to other sockets, as far as these have room, when theirs has been closed for so long.
+    pub spill: Duration,
     /// The waits between attempts.
     pub waits: Waits,
 }
 
 impl Settings {
     /// Kite's own address and the limits it documents.
-    pub fn new(credentials: Source) -> Self {
+    pub fn new(credentials: Vec<Source>) -> Self {
         Self {
             root: "wss://ws.kite.trade".to_owned(),
             credentials,
+            sockets: 3,
             max_tokens: 3_000,
             watchdog: Duration::from_millis(5_000),
+            stale: Duration::from_millis(1_000),
+            spill: Duration::from_millis(15_000),
             waits: Waits::default(),
         }
+    }
+
+    /// How many instruments all sockets together can have.
+    pub fn capacity(&self) -> usize {
+        self.credentials.len() * self.sockets * self.max_tokens
     }
 }
 
@@ -45,7 +59,7 @@ pub struct Waits {
     pub backoff_most: Duration,
     /// Least wait after 429: too many sockets on the key, and every attempt may count as one more.
     pub rate_limited: Duration,
-    /// How often a credentials file is read while no token is accepted.
+    /// How often a credentials file is looked at.
     pub credentials: Duration,
     /// A connection that lasted so long was good: back-off starts afresh, and its end says nothing about the token.
     pub healthy: Duration,
@@ -61,7 +75,7 @@ impl Default for Waits {
             backoff_first: Duration::from_secs(1),
             backoff_most: Duration::from_secs(60),
             rate_limited: Duration::from_secs(60),
-            credentials: Duration::from_secs(5),
+            credentials: Duration::from_secs(1),
             healthy: Duration::from_secs(60),
             suspicion: Duration::from_secs(300),
         }
