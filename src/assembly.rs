@@ -2,24 +2,26 @@
 //! and may fail with a message that names the setting.
 
 use crate::clock::Clock;
-use crate::config::{self, CalendarChoice, Config, FeedChoice, HistoryChoice, TapeSpeed, TapeStart};
+use crate::config::{self, CalendarChoice, Config, FeedChoice, HistoryChoice, Hours, Paths, TapeSpeed, TapeStart};
 use crate::demand::DemandSettings;
 use crate::duty;
 use crate::engine::EngineSettings;
 use crate::feed::kite::{self, Credentials, Source};
 use crate::feed::market::{self, MarketFeed, MarketOptions};
 use crate::feed::tape::{Speed, Start, TapeFeed, TapeOptions};
-use crate::gateway::{FeedSource, Past, Settings, Threads};
+use crate::freshness;
+use crate::gateway::{FeedSource, Past, Settings, Threads, Upstream};
 use crate::history::kite::{Credentials as HistoryCredentials, KiteSettings};
 use crate::history::{History, HistoryError};
 use crate::kite::instruments::{self, Instruments, Row};
-use crate::market::Calendar;
 use crate::market::candle::TradesOptions;
+use crate::market::{Calendar, SegmentKind};
 use crate::server::accept::AcceptSettings;
 use crate::server::app::FeedStatus;
 use crate::session::writer::WriterSettings;
 use crate::store::{BarStore, Limits, StoreError};
 use serde_json::json;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,6 +40,9 @@ pub enum AssemblyError {
     /// The credentials file.
     #[error("setting kite_credentials_file: {0}")]
     Credentials(#[from] kite::CredentialsError),
+    /// Two files with one key: its sockets would be counted twice.
+    #[error("setting kite_credentials_file: {} has the API key of another file", .0.display())]
+    SameKey(PathBuf),
     /// The market.
     #[error("settings market_rate, market_instruments: {0}")]
     Market(#[from] market::MarketError),
@@ -103,6 +108,8 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
         ring_capacity: config.ring_capacity,
         max_tokens: config.max_tokens_per_connection,
         max_kite_tokens: config.max_kite_tokens_per_connection,
+        max_tokens_per_user: config.max_tokens_per_user,
+        upstream_reserve: config.upstream_reserve,
         max_message: config.max_message_bytes,
         writer: WriterSettings {
             budget: config.write_budget_bytes,
@@ -176,7 +183,7 @@ pub fn feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError>
                     (true, true) => "finished",
                 }, "records": progress.records(), "total": progress.total(), "rounds": progress.rounds()})
             }));
-            Ok(FeedSource { feed: Box::new(feed), status, control: None })
+            Ok(FeedSource { feed: Box::new(feed), status, control: None, upstream: None })
         }
         FeedChoice::Kite => kite_feed(config, clock),
     }
@@ -197,7 +204,7 @@ fn market_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyErr
         json!({"name": "market", "state": "live", "rate": rate, "ticks": counters.ticks(),
             "skipped": counters.skipped()})
     }));
-    Ok(FeedSource { feed: Box::new(feed), status, control: None })
+    Ok(FeedSource { feed: Box::new(feed), status, control: None, upstream: None })
 }
 
 fn market_instruments(config: &Config) -> usize {
@@ -205,15 +212,20 @@ fn market_instruments(config: &Config) -> usize {
 }
 
 fn kite_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError> {
-    let mut settings = kite::Settings::new(vec![credentials(config)?]);
+    let mut settings = kite::Settings::new(credentials(config)?);
     settings.root = config.kite_root.to_string();
+    settings.sockets = config.kite_sockets;
     settings.max_tokens = config.kite_max_tokens;
     settings.watchdog = Duration::from_millis(config.kite_watchdog_ms);
+    settings.spill = Duration::from_millis(config.kite_spill_ms);
+    settings.stale = Duration::from_millis(config.kite_stale_ms);
+    let calendar = upstream_hours(config);
+    let capacity = settings.capacity();
     // The thread to wake exists only after the feed: the bell is hung up when it does.
     let bell: Arc<OnceLock<Arc<dyn Fn() + Send + Sync>>> = Arc::default();
     let wake = Arc::clone(&bell);
     let now = clock.clone();
-    let (feed, connector) = kite::feed(
+    let (feed, mut connector) = kite::feed(
         settings,
         move || now.now_ns(),
         move || {
@@ -222,12 +234,13 @@ fn kite_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError
             }
         },
     );
-    let snapshot = connector.status();
-    let status = FeedStatus(Arc::new(move || {
-        let mut state = serde_json::to_value(snapshot.snapshot()).unwrap_or_default();
-        state["name"] = "kite".into();
-        state
-    }));
+    let upstream = connector.outages().map(|outages| Upstream {
+        capacity,
+        outages,
+        calendar: calendar.clone(),
+        keys: Some(connector.keys()),
+    });
+    let status = kite_status(connector.status(), calendar, clock.clone());
     let control = Box::new(move |ring: Arc<dyn Fn() + Send + Sync>| {
         let _ = bell.set(ring);
         tokio::spawn(async move {
@@ -236,22 +249,60 @@ fn kite_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError
             connector.connect_forever(stop).await;
         });
     });
-    Ok(FeedSource { feed: Box::new(feed), status, control: Some(control) })
+    Ok(FeedSource { feed: Box::new(feed), status, control: Some(control), upstream })
 }
 
-/// Where Kite's credentials come from: the two settings, or the file.
+/// What `GET /ws/test` shows: that a connected upstream is silent because no market trades is told apart from the rest.
+fn kite_status(status: Arc<kite::KiteStatus>, calendar: Calendar, clock: Clock) -> FeedStatus {
+    FeedStatus(Arc::new(move || {
+        let snapshot = status.snapshot();
+        let now_s = clock.unix_seconds() as i64;
+        let trading = SegmentKind::ALL.into_iter().any(|kind| freshness::trades(&calendar, kind, now_s));
+        let connected = snapshot.diagnosis == "connected";
+        let mut state = serde_json::to_value(snapshot).unwrap_or_default();
+        state["name"] = "kite".into();
+        state["market_open"] = trading.into();
+        if connected && !trading {
+            state["diagnosis"] = "market closed".into();
+        }
+        state
+    }))
+}
+
+/// When anything is to be expected of the upstream.
+fn upstream_hours(config: &Config) -> Calendar {
+    let kite_itself = config.kite_root.host_str().is_some_and(|host| {
+        ["kite.trade", "zerodha.com"].iter().any(|own| host == *own || host.ends_with(&format!(".{own}")))
+    });
+    let exchange = match config.kite_hours {
+        Hours::Auto => kite_itself,
+        Hours::Exchange => true,
+        Hours::Always => false,
+    };
+    // The built-in calendar parses, as its test shows.
+    let built_in = exchange.then(|| Calendar::built_in().ok()).flatten();
+    built_in.unwrap_or_else(Calendar::around_the_clock)
+}
+
+/// Where Kite's credentials come from, one a key: the two settings, or the files.
 ///
 /// # Errors
-/// When there are none, only half, or the file cannot be read now.
-pub fn credentials(config: &Config) -> Result<Source, AssemblyError> {
+/// When there are none, only half, a file cannot be read now, or two have the same key.
+pub fn credentials(config: &Config) -> Result<Vec<Source>, AssemblyError> {
     match (&config.kite_api_key, &config.kite_access_token, &config.kite_credentials_file) {
-        (Some(key), Some(token), _) => Ok(Source::Fixed(Credentials::new(key.reveal(), token.reveal()))),
+        (Some(key), Some(token), _) => Ok(vec![Source::Fixed(Credentials::new(key.reveal(), token.reveal()))]),
         (Some(_), None, _) => Err(AssemblyError::HalfCredentials("kite_access_token")),
         (None, Some(_), _) => Err(AssemblyError::HalfCredentials("kite_api_key")),
-        (None, None, Some(path)) => {
-            let source = Source::File(path.clone());
-            source.read()?;
-            Ok(source)
+        (None, None, Some(Paths(paths))) => {
+            let mut keys = Vec::new();
+            for path in paths {
+                let key = Source::File(path.clone()).read()?.api_key;
+                if keys.contains(&key) {
+                    return Err(AssemblyError::SameKey(path.clone()));
+                }
+                keys.push(key);
+            }
+            Ok(paths.iter().cloned().map(Source::File).collect())
         }
         (None, None, None) => Err(AssemblyError::NoCredentials),
     }

@@ -186,6 +186,7 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let clock = Clock::system();
     let feed = assembly::feed(&config, &clock)?;
     let name = feed.feed.name();
+    let keys = feed.upstream.as_ref().and_then(|upstream| upstream.keys.clone());
     let instruments = assembly::instruments(&config)?;
     tracing::info!(feed = name, instruments = instruments.len(), "starting");
     let runtime = runtime()?;
@@ -197,6 +198,14 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let gateway = Gateway::start_with(settings, feed, instruments, clock, past)
             .await
             .map_err(|error| format!("setting listen ({}): {error}", config.listen))?;
+        if let Some(keys) = keys {
+            let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    keys.reread();
+                }
+            });
+        }
         println!("listening on http://{}", gateway.address);
         io::stdout().flush()?;
         interrupted().await?;

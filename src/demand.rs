@@ -62,6 +62,24 @@ impl Ledger {
         settled
     }
 
+    /// What lingers although upstream has no room for it beside what is wanted: the longest unwanted first.
+    pub fn evict(&mut self, capacity: usize) -> Vec<Demand> {
+        let excess = self.told.len().saturating_sub(capacity);
+        if excess == 0 {
+            return Vec::new();
+        }
+        let gone = self.lower_since_ns.iter().filter(|(_, (mode, _))| mode.is_none());
+        let mut gone: Vec<_> = gone.map(|(token, (_, since_ns))| (*since_ns, *token)).collect();
+        gone.sort_unstable();
+        gone.truncate(excess);
+        let evict = |(_, token)| {
+            self.lower_since_ns.remove(&token);
+            self.told.remove(&token);
+            Demand { token, mode: None }
+        };
+        gone.into_iter().map(evict).collect()
+    }
+
     /// When [`Self::settle`] has something next.
     pub fn due_ns(&self, linger_ns: u64) -> Option<u64> {
         self.lower_since_ns.values().map(|(_, since_ns)| since_ns + linger_ns).min()
@@ -102,6 +120,22 @@ mod tests {
         assert_eq!(ledger.due_ns(10), Some(30));
         assert_eq!(ledger.settle(30, 10), [wants(None)]);
         assert!(ledger.told().is_empty());
+    }
+
+    #[test]
+    fn what_lingers_makes_room_when_there_is_none() {
+        let mut ledger = Ledger::default();
+        let want = |token, mode| Demand { token: InstrumentToken(token), mode };
+        let full = Some(Mode::Full);
+        ledger.note(&[1, 2, 3].map(|token| want(token, full)), 0);
+        ledger.note(&[want(2, None)], 1);
+        ledger.note(&[want(1, None)], 2);
+        assert!(ledger.evict(3).is_empty());
+        ledger.note(&[want(4, full)], 3);
+        assert_eq!(ledger.evict(3), [want(2, None)]);
+        assert_eq!(ledger.told().len(), 3);
+        assert!(ledger.evict(3).is_empty());
+        assert_eq!(ledger.settle(100, 10), [want(1, None)]);
     }
 
     #[test]

@@ -13,13 +13,17 @@ use crate::engine::{Engine, EngineSettings};
 use crate::fanout::board::Board;
 use crate::fanout::publisher::Publisher;
 use crate::fanout::slot::Inbox;
-use crate::feed::Feed;
+use crate::feed::kite::Keys;
+use crate::feed::{Feed, Outage};
+use crate::freshness::Freshness;
 use crate::kite::instruments::Instruments;
 use crate::market::{Calendar, Demand};
 use crate::server::accept::{self, AcceptSettings};
 use crate::server::app::{App, FeedStatus};
+use crate::session::admission::{Admission, Limits};
 use crate::session::connection::Context;
 use crate::session::door::Door;
+use crate::session::outage::StaleTokens;
 use crate::session::registry::Registry;
 use crate::session::writer::{Writer, WriterSettings};
 use crate::stats::{Collector, FeedCounters, WriterCounters};
@@ -32,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 /// Which threads the data plane has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +66,10 @@ pub struct Settings {
     pub max_tokens: usize,
     /// The same, of Kite's protocol.
     pub max_kite_tokens: usize,
+    /// Most different tokens a user may have over all its connections.
+    pub max_tokens_per_user: usize,
+    /// Places upstream that are kept for users with few tokens; see [`Limits::reserve`].
+    pub upstream_reserve: usize,
     /// Largest message from a client, bytes.
     pub max_message: usize,
     /// How writers write.
@@ -85,6 +93,21 @@ pub struct FeedSource {
     /// The control half, spawned on the runtime once the thread can be woken; the callback wakes it.
     #[expect(clippy::type_complexity, reason = "named nowhere else")]
     pub control: Option<Box<dyn FnOnce(Arc<dyn Fn() + Send + Sync>) + Send>>,
+    /// What a feed has that gets its ticks from elsewhere.
+    pub upstream: Option<Upstream>,
+}
+
+/// What a feed with an upstream has beside it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Different instruments it can have at a time.
+    pub capacity: usize,
+    /// When it does not serve which of them.
+    pub outages: mpsc::Receiver<Outage>,
+    /// When anything is to be expected of them.
+    pub calendar: Calendar,
+    /// Its API keys, whose access tokens can be swapped.
+    pub keys: Option<Arc<Keys>>,
 }
 
 impl std::fmt::Debug for FeedSource {
@@ -144,6 +167,9 @@ impl Gateway {
         // Such a feed sends on whether anybody listens or not, so its values never grow old.
         let obeys = universe.is_empty();
 
+        let capacity = source.upstream.as_ref().map(|upstream| upstream.capacity);
+        let limits = Limits { capacity, reserve: settings.upstream_reserve, per_user: settings.max_tokens_per_user };
+        let stale = Arc::new(StaleTokens::default());
         let market_time = source.feed.market_time();
         let engine::Built { core, engine, doors, wanted, keeper } =
             engine::build(&settings, &board, &clock, market_time, &instruments, past.store)?;
@@ -153,9 +179,11 @@ impl Gateway {
         let context = Arc::new(Context {
             board: Arc::clone(&board),
             doors: built.doors.clone(),
-            instruments,
+            instruments: Arc::clone(&instruments),
             registry: Arc::new(Registry::default()),
             engine: Arc::clone(&engine),
+            admission: Arc::new(Admission::new(limits)),
+            stale: Arc::clone(&stale),
             clock: clock.clone(),
             ring_capacity: settings.ring_capacity,
             max_tokens: settings.max_tokens,
@@ -182,7 +210,19 @@ impl Gateway {
             let door = Arc::clone(&built.feed_door);
             control(Arc::new(move || door.wake()));
         }
-        let tasks = vec![
+        let mut tasks = Vec::new();
+        if let Some(upstream) = source.upstream {
+            let freshness = Freshness {
+                calendar: upstream.calendar,
+                instruments,
+                board: Arc::clone(&board),
+                doors: built.doors.clone(),
+                clock: clock.clone(),
+                stale,
+            };
+            tasks.push(tokio::spawn(freshness.watch(upstream.outages)));
+        }
+        tasks.extend([
             tokio::spawn(accept::serve(listener, Arc::clone(&app), settings.accept)),
             tokio::spawn(tell_demand(
                 board,
@@ -190,11 +230,12 @@ impl Gateway {
                 demand_bell,
                 settings.demand,
                 obeys,
+                capacity.unwrap_or(usize::MAX),
                 clock.clone(),
             )),
             tokio::spawn(collect(Arc::clone(&app), clock)),
             tokio::spawn(fetching),
-        ];
+        ]);
         Ok(Self {
             address,
             app,
@@ -343,13 +384,15 @@ fn pin_to_core(name: &str, at: usize) {
     }
 }
 
-/// Tells the feed, which `obeys` or sends everything anyway, what the subscribers want. See [`crate::demand`].
+/// Tells the feed, which `obeys` or sends everything anyway, what the subscribers want, at most `capacity` instruments
+/// at a time. See [`crate::demand`].
 async fn tell_demand(
     board: Arc<Board>,
     door: Arc<FeedDoor>,
     bell: Arc<Notify>,
     settings: DemandSettings,
     obeys: bool,
+    capacity: usize,
     clock: Clock,
 ) {
     let linger_ns = settings.linger.as_nanos() as u64;
@@ -363,8 +406,10 @@ async fn tell_demand(
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
         }
         let now_ns = clock.now_ns();
-        let mut tell = ledger.note(&board.take_demand(), now_ns);
-        tell.extend(ledger.settle(now_ns, linger_ns));
+        let more = ledger.note(&board.take_demand(), now_ns);
+        let mut tell = ledger.settle(now_ns, linger_ns);
+        tell.extend(ledger.evict(capacity));
+        tell.extend(more);
         if obeys {
             demand::cool(&board, &tell);
         }

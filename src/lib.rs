@@ -47,6 +47,7 @@
 //! | [`cli`] | the commands |
 //! | [`assembly`] | settings to parts; with `cli` the only one that sees [`config`] |
 //! | [`gateway`] | builds, wires, starts and stops the parts |
+//! | [`freshness`] | tells tabs when what they see grows old |
 //! | [`duty`], [`server`], [`record`] | the data plane's loop; HTTP and upgrades; a feed onto a tape |
 //! | [`session`] | one browser tab: its reading and its writing half |
 //! | [`engine`] | candles, indicators and alerts, computed once on a thread of their own |
@@ -73,6 +74,7 @@ pub mod duty;
 pub mod engine;
 pub mod fanout;
 pub mod feed;
+pub mod freshness;
 pub mod gateway;
 pub mod history;
 pub mod indicators;

@@ -51,7 +51,7 @@ fn play(path: &Path, speed: Speed, settings: Settings) -> (Running, Arc<TapeProg
     let feed = TapeFeed::open(options).unwrap();
     let progress = feed.progress();
     let status = FeedStatus(Arc::new(|| json!({"name": "tape"})));
-    (start(settings, FeedSource { feed: Box::new(feed), status, control: None }), progress)
+    (start(settings, FeedSource { feed: Box::new(feed), status, control: None, upstream: None }), progress)
 }
 
 fn all_tokens() -> Vec<u32> {

@@ -1,15 +1,14 @@
 //! The table of all settings.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use reqwest::Url;
 
 use super::error::{ConfigError, Origin};
 use super::place::{ApiRoot, DataDir, HistoryChoice};
 use super::value::{
-    Allowed, CalendarChoice, DumpSource, FeedChoice, Idle, LogFilter, LogFormat, MarketShape, Pin, TapeSpeed,
-    TapeStart, Threads, Value,
+    Allowed, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, LogFilter, LogFormat, MarketShape, Paths, Pin,
+    TapeSpeed, TapeStart, Threads, Value,
 };
 use crate::secret::Secret;
 use Allowed::{Form, Number, Range, Words, ZeroOr};
@@ -144,13 +143,23 @@ settings! {
         kite_api_key: Option<Secret> = "", Form("Kite's api_key"), fallback "KITE_API_KEY";
         /// Kite access token of the day. A command line is visible to other users; prefer a variable or a file.
         kite_access_token: Option<Secret> = "", Form("Kite's access_token"), fallback "KITE_ACCESS_TOKEN";
-        /// File with api_key and access_token (TOML or lines KEY=VALUE), read again before each attempt to connect. Used
-        /// when the two settings above are not set.
-        kite_credentials_file: Option<PathBuf> = "", Form("a path");
-        /// Silence after which the upstream connection counts as dead. Kite sends a heartbeat every second.
+        /// Files with api_key and access_token (TOML or lines KEY=VALUE), one a key, separated by commas; looked at every
+        /// second and on SIGHUP. Used when the two settings above are not set.
+        kite_credentials_file: Option<Paths> = "", Form("one or more paths, separated by commas");
+        /// Silence after which an upstream connection counts as dead. Kite sends a heartbeat every second.
         kite_watchdog_ms: u64 = "5000", Range(1_000, 60_000), unit "ms";
-        /// Most tokens on the upstream connection; Kite refuses more than 3,000. Further ones wait until others leave.
+        /// Most sockets of an API key; Kite refuses more than 3. Further ones are opened when those before are full.
+        kite_sockets: usize = "3", Range(1, 3), unit "sockets";
+        /// Most tokens on an upstream socket; Kite refuses more than 3,000.
         kite_max_tokens: usize = "3000", Range(1, 3_000), unit "tokens";
+        /// How long an upstream socket may be closed before its tokens move to others, as far as these have room.
+        kite_spill_ms: u64 = "15000", Range(100, 3_600_000), unit "ms";
+        /// How long an upstream socket may be closed before tabs are told that its tokens are stale; for one that is open
+        /// and silent half a second more, since an idle one speaks once a second.
+        kite_stale_ms: u64 = "1000", Range(100, 60_000), unit "ms";
+        /// When a silent upstream makes tokens stale: in the exchange's hours, or always; auto takes the exchange's for
+        /// Kite's own servers and always for any other kite_root.
+        kite_hours: Hours = "auto", Words(Hours::WORDS);
     }
     "Embedded market" {
         /// Ticks of the whole market together.
@@ -223,6 +232,11 @@ settings! {
         max_tokens_per_connection: usize = "9000", Range(1, 9_000), unit "tokens";
         /// The same, at the Kite endpoint. The default is Kite's own limit.
         max_kite_tokens_per_connection: usize = "3000", Range(1, 9_000), unit "tokens";
+        /// Most different tokens all connections of one user together may subscribe to. Without authentication every
+        /// connection is a user of its own.
+        max_tokens_per_user: usize = "9000", Range(1, 81_000), unit "tokens";
+        /// Places upstream that are kept for users who have no more tokens than this, so that nobody can take all.
+        upstream_reserve: usize = "500", Range(0, 9_000), unit "tokens";
         /// Updates a writer may lag behind before they are conflated.
         ring_capacity: usize = "256", Range(16, 65_536), unit "updates";
         /// Most bytes one write to a socket takes.

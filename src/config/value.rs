@@ -160,6 +160,20 @@ impl Value for Secret {
     }
 }
 
+/// One or more files, separated by commas.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Paths(pub Vec<PathBuf>);
+
+impl Value for Paths {
+    fn read(text: &str, allowed: &Allowed) -> Option<Self> {
+        text.split(',').map(|path| PathBuf::read(path.trim(), allowed)).collect::<Option<_>>().map(Self)
+    }
+
+    fn show(&self) -> String {
+        self.0.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(",")
+    }
+}
+
 /// Where ticks come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FeedChoice {
@@ -336,6 +350,15 @@ words! {
         Steady = "steady",
         /// In bursts, as after the opening bell.
         Open = "open",
+    }
+    /// When a silent upstream makes instruments stale.
+    Hours {
+        /// By the address of the upstream.
+        Auto = "auto",
+        /// While their market trades.
+        Exchange = "exchange",
+        /// At any time.
+        Always = "always",
     }
     /// When a tape starts to run.
     TapeStart {

@@ -59,8 +59,47 @@ pub fn text(app: &App) -> String {
     gauge(&mut text, "tickfan_board_wanted_tokens", "Instruments somebody wants.", wanted.len() as f64);
     gauge(&mut text, "tickfan_sessions", "Open connections.", app.context.registry.len() as f64);
     gauge(&mut text, "tickfan_start_time_seconds", "When the program started.", app.started_at);
+    gauge(&mut text, "tickfan_stale_tokens", "Instruments told to be stale.", app.context.stale.len() as f64);
+    let admission = &app.context.admission;
+    gauge(&mut text, "tickfan_upstream_taken", "Different instruments users have.", admission.taken() as f64);
+    if let Some(capacity) = admission.limits().capacity {
+        gauge(&mut text, "tickfan_upstream_capacity", "Different instruments upstream can have.", capacity as f64);
+    }
+    sockets(&mut text, &(app.feed.0)());
     latencies(&mut text, app);
     text
+}
+
+/// The upstream sockets of a feed that has any, from what `GET /ws/test` shows of them.
+fn sockets(text: &mut String, feed: &serde_json::Value) {
+    let Some(sockets) = feed["sockets"].as_array() else { return };
+    let live = |socket: &serde_json::Value| u64::from(socket["state"] == "live");
+    series(text, "live", "gauge", "Whether the upstream socket is open.", sockets, live);
+    for (name, kind, field, help) in [
+        ("subscribed", "gauge", "subscribed", "Instruments subscribed on the upstream socket."),
+        ("messages_total", "counter", "messages", "Binary messages of the upstream socket."),
+        ("bytes_total", "counter", "bytes", "Payload bytes of the upstream socket."),
+        ("reconnects_total", "counter", "reconnects", "Connections of the upstream socket after its first."),
+        ("unwanted_packets_total", "counter", "unwanted_packets", "Packets nobody wants from that socket, left out."),
+        ("outdated_packets_total", "counter", "outdated_packets", "Packets that may be older than known, left out."),
+    ] {
+        series(text, name, kind, help, sockets, |socket| socket[field].as_u64().unwrap_or_default());
+    }
+}
+
+fn series(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    sockets: &[serde_json::Value],
+    value: impl Fn(&serde_json::Value) -> u64,
+) {
+    let _ = writeln!(text, "# HELP tickfan_upstream_{name} {help}\n# TYPE tickfan_upstream_{name} {kind}");
+    for (number, socket) in sockets.iter().enumerate() {
+        let (key, value) = (&socket["key"], value(socket));
+        let _ = writeln!(text, "tickfan_upstream_{name}{{socket=\"{number}\",key=\"{key}\"}} {value}");
+    }
 }
 
 fn counter(text: &mut String, name: &str, help: &str, value: u64) {

@@ -1,6 +1,8 @@
 //! What the reading halves of all protocols have in common: the messages that come, and the way to the writing half.
 
+use super::admission::{Admission, Holding};
 use super::door::{Change, Command, Door};
+use super::outage::StaleTokens;
 use super::outlet::TabStats;
 use super::registry::{Registry, SessionInfo, filter_of};
 use super::socket::ReadHalf;
@@ -37,6 +39,10 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// Candles and alerts.
     pub engine: Arc<Engine>,
+    /// Who may have how many instruments.
+    pub admission: Arc<Admission>,
+    /// Whose values grow old.
+    pub stale: Arc<StaleTokens>,
     /// The program's clock.
     pub clock: Clock,
     /// Updates a tab's ring holds.
@@ -109,6 +115,8 @@ pub struct Connection {
     pub context: Arc<Context>,
     /// What operators see.
     pub info: Arc<SessionInfo>,
+    /// The tokens it has, as it was allowed.
+    pub holding: Holding,
     place: Place,
     socket: WebSocketStream<ReadHalf>,
     inbox: Option<Arc<Inbox>>,
@@ -130,6 +138,7 @@ impl Connection {
         let peer = socket.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string());
         let socket = Arc::new(socket);
         let half = ReadHalf::new(Arc::clone(&socket))?;
+        let holding = context.admission.holding(&user);
         let info = Arc::new(SessionInfo {
             id: uuid::Uuid::new_v4().to_string(),
             user,
@@ -150,7 +159,7 @@ impl Connection {
         let delivery = Delivery { format, ..Delivery::default() };
         let tab = Box::new(Tab::new(socket, Arc::clone(&info.stats), delivery));
         place.opened = true;
-        let connection = Self { context, info, place, socket: reading, inbox: None };
+        let connection = Self { context, info, holding, place, socket: reading, inbox: None };
         connection.send(Command::Open(tab)).await;
         Ok(connection)
     }

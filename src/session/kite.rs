@@ -113,6 +113,9 @@ impl KiteSession {
             room -= usize::from(fits && !known);
             fits
         });
+        if let Err(refusal) = self.connection.holding.add(&tokens) {
+            return self.refuse(&refusal.to_string()).await;
+        }
         for wanted in Mode::ALL {
             let in_mode = |token: &InstrumentToken| {
                 let own = self.tokens.get(token).map_or(DEFAULT_MODE, |(_, mode)| *mode);
@@ -139,6 +142,7 @@ impl KiteSession {
     }
 
     fn unsubscribe(&mut self, tokens: &[InstrumentToken]) {
+        self.connection.holding.remove(tokens);
         let slots: Vec<_> = tokens.iter().filter_map(|token| self.tokens.remove(token)).map(|(slot, _)| slot).collect();
         if let Some(inbox) = self.connection.opened_inbox() {
             self.connection.context.board.unsubscribe(inbox, &slots);

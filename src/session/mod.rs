@@ -5,6 +5,7 @@
 //! to say to the *writing* half ([`tab::Tab`]), which belongs to one [`writer::Writer`] and is the only one that ever
 //! writes to the socket.
 
+pub mod admission;
 pub mod batch;
 pub mod charts;
 pub mod connection;
@@ -12,6 +13,7 @@ pub mod door;
 pub mod envelope;
 pub mod kite;
 pub mod lane;
+pub mod outage;
 pub mod outlet;
 pub mod packets;
 pub mod registry;

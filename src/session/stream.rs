@@ -1,9 +1,11 @@
 //! `/ws/stream`: requests in, calls on the board, replies out. A task on the control side per connection.
 
+use super::admission::Refusal;
 use super::charts::{Charts, Plan};
 use super::connection::{Arrival, Connection, Context, Heard};
 use super::door::Change;
 use super::lane::Lane;
+use super::outage;
 use super::tab::Delivery;
 use crate::fanout::slot::Slot;
 use crate::market::timeframe::UnknownTimeframe;
@@ -146,6 +148,9 @@ impl Stream {
             Ok(timeframes) => timeframes,
             Err(error) => return self.refuse_field("timeframes", &error.to_string()).await,
         };
+        if let Err(refusal) = self.connection.holding.replace(&tokens) {
+            return self.refuse_tokens(refusal).await;
+        }
         // Timeframes and no token at all: those of every instrument.
         self.every = subscribe.selection.tokens.is_empty() && subscribe.selection.symbols.is_empty();
         self.plan = Plan {
@@ -164,6 +169,7 @@ impl Stream {
         };
         if self.all {
             self.context.board.unsubscribe_all(&inbox);
+            self.connection.holding.end_everything();
             self.all = false;
         } else {
             self.context.board.unsubscribe(&inbox, &dropped);
@@ -223,6 +229,21 @@ impl Stream {
             })
             .await;
         self.charts.begin(&self.plan, &inbox).await;
+        self.tell_stale(&tokens).await;
+    }
+
+    /// Nothing of the request is done.
+    async fn refuse_tokens(&self, refusal: Refusal) {
+        let text = format!("tokens: {refusal}");
+        self.say(&json!({"type": "error", "error": text, "field": "tokens", "limit": refusal.limit()})).await;
+    }
+
+    /// Whoever subscribes while an instrument is stale missed the notice.
+    async fn tell_stale(&self, tokens: &[InstrumentToken]) {
+        for (since_ns, tokens) in self.context.stale.among(tokens) {
+            let since = self.context.clock.unix_ns(since_ns) as f64 / 1e9;
+            self.say(&outage::stale(&tokens, since)).await;
+        }
     }
 
     async fn unsubscribe(&mut self, selection: Selection) {
@@ -249,7 +270,11 @@ impl Stream {
                 self.context.board.unsubscribe(inbox, &slots);
             }
         }
+        self.connection.holding.remove(&removed);
         let ended_all = self.all && everything;
+        if ended_all {
+            self.connection.holding.end_everything();
+        }
         self.all &= !everything;
         let mut tokens = removed;
         if everything {
@@ -278,6 +303,14 @@ impl Stream {
     async fn set_all(&mut self, all: bool) {
         let encoding = Encoding { format: self.format, mode: self.mode };
         let inbox = self.connection.inbox();
+        if all {
+            let known: Vec<_> = self.context.board.table().load().keys().copied().collect();
+            if let Err(refusal) = self.connection.holding.everything(&known) {
+                return self.refuse_tokens(refusal).await;
+            }
+        } else {
+            self.connection.holding.end_everything();
+        }
         let slots: Vec<Arc<Slot>> = if all {
             self.context.board.subscribe_all(&inbox, encoding)
         } else {
@@ -291,6 +324,7 @@ impl Stream {
         self.plan.tokens = (!all && !self.every).then(|| self.slots.keys().copied().collect());
         self.charts.end_others(&self.plan).await;
         self.connection.info.update_filter(|filter| filter.all = all);
+        let tokens: Vec<_> = slots.iter().map(|slot| slot.token).collect();
         self.connection
             .change(Change {
                 clear: true,
@@ -302,6 +336,7 @@ impl Stream {
             })
             .await;
         self.charts.begin(&self.plan, &inbox).await;
+        self.tell_stale(&tokens).await;
     }
 
     async fn history(&mut self, request: HistoryRequest) {

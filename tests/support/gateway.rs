@@ -41,6 +41,8 @@ pub fn settings() -> Settings {
         ring_capacity: 256,
         max_tokens: 9_000,
         max_kite_tokens: 3_000,
+        max_tokens_per_user: 9_000,
+        upstream_reserve: 0,
         max_message: 65_536,
         writer: WriterSettings { budget: 16_384, batch_delay_ns: 50_000_000, heartbeat_ns: 3_600_000_000_000 },
         demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },

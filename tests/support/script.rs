@@ -40,6 +40,7 @@ impl Script {
                 let _ = shared.bell.set(bell);
                 shared.ring();
             })),
+            upstream: None,
         }
     }
 

@@ -260,6 +260,7 @@ impl Feed for KiteFeed {
 
     fn demand(&mut self, changes: &[Demand]) {
         let refused = self.packing.apply(changes);
+        self.gate.regained.append(self.packing.forgotten());
         self.status.refused.store(self.packing.refused() as u64, Relaxed);
         if !refused.is_empty() {
             // Only the log misses it when the channel is full; the count above is right in any case.

@@ -52,6 +52,8 @@ pub(super) struct Packing {
     /// Their places in the queue, and what they want.
     waiting: FxHashMap<InstrumentToken, (u64, Mode)>,
     arrivals: u64,
+    /// Instruments that nobody wants any more although they were lost, and since when they were.
+    forgotten: Vec<(InstrumentToken, u64)>,
 }
 
 /// How long after a subscription a packet is compared with what is known. Kite's first answer is the last packet that the
@@ -68,6 +70,7 @@ impl Packing {
             queue: BTreeMap::new(),
             waiting: FxHashMap::default(),
             arrivals: 0,
+            forgotten: Vec::new(),
         }
     }
 
@@ -91,6 +94,9 @@ impl Packing {
                 let share = &mut self.shares[owner.line];
                 share.tokens -= 1;
                 share.changed.insert(token);
+                if owner.lost_ns != 0 {
+                    self.forgotten.push((token, owner.lost_ns));
+                }
                 self.owners.remove(&token);
             }
             (None, Some(mode)) => match self.waiting.get_mut(&token) {
@@ -212,6 +218,11 @@ impl Packing {
             };
         }
         request::requests(&unsubscribe, &subscribe, &modes)
+    }
+
+    /// Instruments that are no longer lost because nobody wants them any more, and since when they were.
+    pub(super) fn forgotten(&mut self) -> &mut Vec<(InstrumentToken, u64)> {
+        &mut self.forgotten
     }
 
     /// The instruments with a place.

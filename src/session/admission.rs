@@ -1,0 +1,347 @@
+//! Who may have how many instruments: the one place that says no.
+//!
+//! Upstream has so many places for different instruments and no more. An instrument that somebody has already costs no
+//! further place, so what is counted is the union; and one user's part of it, so that nobody can take all of it. Asked by
+//! whatever subscribes for a user, before the board is.
+
+use crate::market::InstrumentToken;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+#[expect(clippy::disallowed_types, reason = "control side: serialises those who subscribe")]
+type ColdMutex<T> = std::sync::Mutex<T>;
+
+/// How much there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Different instruments upstream; `None` for a feed that sends what it has anyway.
+    pub capacity: Option<usize>,
+    /// The last so many of them are for users who have, all in all, no more instruments than this number.
+    pub reserve: usize,
+    /// Different instruments a user may have.
+    pub per_user: usize,
+}
+
+/// Why a user does not get what it asked for; nothing of it is given then, and what it had stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Its own quota.
+    #[error("{wanted} different tokens would be too many for one user; at most {most} (max_tokens_per_user)")]
+    User {
+        /// What it would have then.
+        wanted: usize,
+        /// What it may have.
+        most: usize,
+    },
+    /// No room upstream.
+    #[error("{needed} new tokens do not fit: {free} of the {capacity} places upstream are free")]
+    Full {
+        /// Places that it needs.
+        needed: usize,
+        /// Places that are free.
+        free: usize,
+        /// Places there are.
+        capacity: usize,
+    },
+    /// Only places that are kept for others.
+    #[error(
+        "{needed} new tokens do not fit: {free} of the {capacity} places upstream are free, and the last {reserve} are \
+         kept for users with at most {reserve} tokens (upstream_reserve)"
+    )]
+    Reserved {
+        /// Places that it needs.
+        needed: usize,
+        /// Places that are free.
+        free: usize,
+        /// Places there are.
+        capacity: usize,
+        /// Of these, kept.
+        reserve: usize,
+    },
+}
+
+impl Refusal {
+    /// The limit that was met, as a number of tokens.
+    pub const fn limit(&self) -> usize {
+        match *self {
+            Self::User { most, .. } => most,
+            Self::Full { capacity, .. } => capacity,
+            Self::Reserved { capacity, reserve, .. } => capacity.saturating_sub(reserve),
+        }
+    }
+}
+
+/// See the module. Control side.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    ledger: ColdMutex<Ledger>,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    /// How many holdings have a token. With a firehose also 0: it has every token somebody ever had.
+    taken: FxHashMap<InstrumentToken, u32>,
+    /// The same of each user. User names may come from clients, hence the keyed hasher.
+    users: HashMap<String, FxHashMap<InstrumentToken, u32>>,
+    firehoses: u32,
+}
+
+impl Admission {
+    /// Nobody has anything yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ledger: ColdMutex::default() }
+    }
+
+    /// What one connection of `user` has: nothing yet. Given back when it is dropped.
+    pub fn holding(self: &Arc<Self>, user: &str) -> Holding {
+        Holding { admission: Arc::clone(self), user: user.to_owned(), tokens: FxHashSet::default(), all: false }
+    }
+
+    /// Different instruments that somebody has.
+    pub fn taken(&self) -> usize {
+        self.ledger().taken.len()
+    }
+
+    /// The limits.
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// A panic while the lock was held leaves counts behind that are at worst too high: better than no service.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger {
+    fn take(&mut self, limits: Limits, user: &str, tokens: &[InstrumentToken]) -> Result<(), Refusal> {
+        let mine = self.users.get(user);
+        let new = tokens.iter().filter(|token| mine.is_none_or(|mine| !mine.contains_key(token))).count();
+        let wanted = mine.map_or(0, FxHashMap::len) + new;
+        if new > 0 && wanted > limits.per_user {
+            return Err(Refusal::User { wanted, most: limits.per_user });
+        }
+        let needed = tokens.iter().filter(|token| !self.taken.contains_key(token)).count();
+        self.fits(limits, needed, wanted)?;
+        let mine = self.users.entry(user.to_owned()).or_default();
+        for token in tokens {
+            *mine.entry(*token).or_default() += 1;
+            *self.taken.entry(*token).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether upstream has `needed` more places for a user who will have `wanted` tokens.
+    fn fits(&self, limits: Limits, needed: usize, wanted: usize) -> Result<(), Refusal> {
+        let Some(capacity) = limits.capacity.filter(|_| needed > 0) else { return Ok(()) };
+        let (free, reserve) = (capacity.saturating_sub(self.taken.len()), limits.reserve);
+        if needed > free {
+            return Err(Refusal::Full { needed, free, capacity });
+        }
+        if free - needed < reserve && wanted > reserve {
+            return Err(Refusal::Reserved { needed, free, capacity, reserve });
+        }
+        Ok(())
+    }
+
+    fn give_back<'a>(&mut self, user: &str, tokens: impl IntoIterator<Item = &'a InstrumentToken>) {
+        let mut mine = self.users.remove(user).unwrap_or_default();
+        for token in tokens {
+            less(&mut mine, *token, true);
+            less(&mut self.taken, *token, self.firehoses == 0);
+        }
+        if !mine.is_empty() {
+            self.users.insert(user.to_owned(), mine);
+        }
+    }
+}
+
+/// Counts one less; what nobody has is forgotten if `forget`.
+fn less(counts: &mut FxHashMap<InstrumentToken, u32>, token: InstrumentToken, forget: bool) {
+    if let Some(count) = counts.get_mut(&token) {
+        *count = count.saturating_sub(1);
+        if *count == 0 && forget {
+            counts.remove(&token);
+        }
+    }
+}
+
+/// What one connection has. Control side.
+#[derive(Debug)]
+pub struct Holding {
+    admission: Arc<Admission>,
+    user: String,
+    tokens: FxHashSet<InstrumentToken>,
+    all: bool,
+}
+
+impl Holding {
+    /// Has `tokens` from now on and nothing else, or what it had before.
+    ///
+    /// # Errors
+    /// When that is too much.
+    pub fn replace(&mut self, tokens: &[InstrumentToken]) -> Result<(), Refusal> {
+        let wanted: FxHashSet<_> = tokens.iter().copied().collect();
+        let more: Vec<_> = wanted.difference(&self.tokens).copied().collect();
+        let gone: Vec<_> = self.tokens.difference(&wanted).copied().collect();
+        let mut ledger = self.admission.ledger();
+        ledger.give_back(&self.user, &gone);
+        let taken = ledger.take(self.admission.limits, &self.user, &more);
+        if taken.is_err() {
+            // It had them a moment ago, and nobody could take them meanwhile.
+            let _ = ledger.take(Limits { capacity: None, reserve: 0, per_user: usize::MAX }, &self.user, &gone);
+            return taken;
+        }
+        drop(ledger);
+        self.tokens = wanted;
+        Ok(())
+    }
+
+    /// Has `tokens` as well.
+    ///
+    /// # Errors
+    /// When that is too much; nothing has changed then.
+    pub fn add(&mut self, tokens: &[InstrumentToken]) -> Result<(), Refusal> {
+        let mut seen = FxHashSet::default();
+        let more: Vec<_> =
+            tokens.iter().copied().filter(|token| !self.tokens.contains(token) && seen.insert(*token)).collect();
+        self.admission.ledger().take(self.admission.limits, &self.user, &more)?;
+        self.tokens.extend(more);
+        Ok(())
+    }
+
+    /// Gives `tokens` back; those it does not have are passed over.
+    pub fn remove(&mut self, tokens: &[InstrumentToken]) {
+        let gone: Vec<_> = tokens.iter().copied().filter(|token| self.tokens.remove(token)).collect();
+        self.admission.ledger().give_back(&self.user, &gone);
+    }
+
+    /// Has every token there is (`known`) and will be, beside its own, until [`Self::end_everything`].
+    ///
+    /// # Errors
+    /// When that is too much.
+    pub fn everything(&mut self, known: &[InstrumentToken]) -> Result<(), Refusal> {
+        if self.all {
+            return Ok(());
+        }
+        let limits = self.admission.limits;
+        let mut ledger = self.admission.ledger();
+        if known.len() > limits.per_user {
+            return Err(Refusal::User { wanted: known.len(), most: limits.per_user });
+        }
+        let needed = known.iter().filter(|token| !ledger.taken.contains_key(token)).count();
+        ledger.fits(limits, needed, known.len())?;
+        for token in known {
+            ledger.taken.entry(*token).or_default();
+        }
+        ledger.firehoses += 1;
+        drop(ledger);
+        self.all = true;
+        Ok(())
+    }
+
+    /// Ends [`Self::everything`].
+    pub fn end_everything(&mut self) {
+        if std::mem::take(&mut self.all) {
+            let mut ledger = self.admission.ledger();
+            ledger.firehoses -= 1;
+            if ledger.firehoses == 0 {
+                ledger.taken.retain(|_, holdings| *holdings > 0);
+            }
+        }
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.end_everything();
+        let tokens = std::mem::take(&mut self.tokens);
+        self.admission.ledger().give_back(&self.user, &tokens);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(capacity: usize, reserve: usize, per_user: usize) -> Arc<Admission> {
+        Arc::new(Admission::new(Limits { capacity: Some(capacity), reserve, per_user }))
+    }
+
+    fn tokens(range: std::ops::Range<u32>) -> Vec<InstrumentToken> {
+        range.map(InstrumentToken).collect()
+    }
+
+    #[test]
+    fn what_somebody_has_costs_no_further_place() {
+        let admission = admission(10, 0, 100);
+        let (mut one, mut two) = (admission.holding("one"), admission.holding("two"));
+        one.replace(&tokens(0..10)).unwrap();
+        two.replace(&tokens(0..10)).unwrap();
+        let refusal = two.replace(&tokens(5..11)).unwrap_err();
+        assert_eq!(refusal, Refusal::Full { needed: 1, free: 0, capacity: 10 });
+        assert!(refusal.to_string().contains("10 places"), "{refusal}");
+        two.remove(&tokens(0..10));
+        assert_eq!(admission.taken(), 10);
+        one.replace(&tokens(5..15)).unwrap();
+        assert_eq!(admission.taken(), 10, "what is given up makes room at once");
+        drop(one);
+        assert_eq!(admission.taken(), 0);
+        assert!(admission.ledger().users.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_changes_nothing() {
+        let admission = admission(4, 0, 100);
+        let mut one = admission.holding("one");
+        one.replace(&tokens(0..4)).unwrap();
+        assert!(one.replace(&tokens(2..8)).is_err());
+        assert!(one.add(&tokens(3..5)).is_err());
+        assert_eq!(admission.taken(), 4);
+        assert!(admission.holding("two").add(&tokens(0..4)).is_ok(), "the old ones are still there");
+    }
+
+    #[test]
+    fn a_user_s_connections_share_a_quota() {
+        let admission = admission(1_000, 0, 5);
+        let (mut one, mut two) = (admission.holding("user"), admission.holding("user"));
+        one.add(&tokens(0..4)).unwrap();
+        two.add(&tokens(0..5)).unwrap();
+        assert_eq!(two.add(&tokens(5..6)), Err(Refusal::User { wanted: 6, most: 5 }));
+        admission.holding("other").add(&tokens(5..6)).unwrap();
+        drop(two);
+        one.add(&tokens(5..6)).unwrap();
+    }
+
+    #[test]
+    fn nobody_can_take_the_reserve_but_many_can_share_it() {
+        let admission = admission(9_000, 500, 9_000);
+        let mut greedy = admission.holding("greedy");
+        let refusal = greedy.add(&tokens(0..9_000)).unwrap_err();
+        assert_eq!(refusal, Refusal::Reserved { needed: 9_000, free: 9_000, capacity: 9_000, reserve: 500 });
+        greedy.add(&tokens(0..8_500)).unwrap();
+        assert!(greedy.add(&tokens(8_500..8_501)).is_err());
+        let mut others: Vec<_> = (0..5).map(|user| admission.holding(&format!("user {user}"))).collect();
+        for (at, other) in others.iter_mut().enumerate() {
+            let begin = 8_500 + 100 * at as u32;
+            other.add(&tokens(begin..begin + 100)).unwrap();
+        }
+        assert_eq!(admission.taken(), 9_000);
+    }
+
+    #[test]
+    fn a_firehose_keeps_the_places_of_those_who_leave() {
+        let admission = admission(3, 0, 100);
+        let (mut hose, mut other) = (admission.holding("hose"), admission.holding("other"));
+        other.add(&tokens(0..2)).unwrap();
+        hose.everything(&tokens(0..2)).unwrap();
+        other.add(&tokens(2..3)).unwrap();
+        drop(other);
+        assert_eq!(admission.taken(), 3);
+        assert!(hose.add(&tokens(3..4)).is_err());
+        hose.end_everything();
+        assert_eq!(admission.taken(), 0);
+    }
+}
