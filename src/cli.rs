@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 mod candles;
+mod login;
 
 /// Exit code for a start that was refused: a usage or configuration error (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -64,6 +65,7 @@ pub fn command() -> Command {
         )
         .subcommand(indicators::command())
         .subcommand(candles::command())
+        .subcommand(login::command())
         .subcommand(
             Command::new("record")
                 .about("Writes what the feed yields to a tape, until interrupted")
@@ -109,6 +111,7 @@ pub fn run() -> ExitCode {
         Some(("decode", matches)) => decode_input(matches),
         Some(("indicators", matches)) => indicators::run(matches),
         Some(("candles", matches)) => candles::run(matches),
+        Some(("login", matches)) => login::run(matches),
         Some(("record", matches)) => record_feed(matches),
         _ => serve(&matches),
     };

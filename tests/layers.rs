@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("kite::packet", &["market"]),
     ("wire", &["market", "key", "kite::packet"]),
     ("kite::instruments", &["market"]),
+    ("kite::login", &["secret"]),
     ("tape", &["market", "kite::packet"]),
     ("history", &["market", "kite::instruments", "secret", "clock"]),
     ("store", &["market", "clock"]),

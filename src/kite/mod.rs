@@ -2,4 +2,5 @@
 //! [`crate::feed::kite`]; the only thing here that waits is [`instruments::load`], which fetches the list.
 
 pub mod instruments;
+pub mod login;
 pub mod packet;

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use tickfan::feed::kite::{self, Credentials, KiteFeed, KiteState, KiteStatus, Notice, Settings, Source};
-use tickfan::feed::{Demand, Feed};
+use tickfan::feed::kite::{self, Credentials, Keys, KiteFeed, KiteState, KiteStatus, Notice, Settings, Source};
+use tickfan::feed::{Demand, Feed, Outage};
 use tickfan::kite::packet::MessageBuilder;
 use tickfan::market::{InstrumentToken, Layout, Mode, Tick};
 use tokio::sync::{mpsc, watch};
@@ -31,6 +31,8 @@ pub struct Bench {
     pub received: Vec<(usize, Vec<u8>)>,
     pub polls: usize,
     pub status: Arc<KiteStatus>,
+    pub keys: Arc<Keys>,
+    pub outages: mpsc::Receiver<Outage>,
     pub notices: mpsc::Receiver<Notice>,
     pub stop: watch::Sender<bool>,
     pub task: tokio::task::JoinHandle<()>,
@@ -60,6 +62,7 @@ impl Bench {
         let (mut feed, mut connector) = kite::feed(settings, clock, move || waker.wake().unwrap());
         feed.register(poll.registry(), FEED).unwrap();
         let (status, notices) = (connector.status(), connector.notices());
+        let (keys, outages) = (connector.keys(), connector.outages().unwrap());
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let task = runtime.spawn(connector.connect_forever(stopped));
@@ -72,6 +75,8 @@ impl Bench {
             received: Vec::new(),
             polls: 0,
             status,
+            keys,
+            outages,
             notices,
             stop,
             task,

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -28,6 +29,8 @@ pub enum Answer {
     Refuse(u16, String),
     /// Never answer.
     Hang,
+    /// Hang up before a word is said.
+    Drop,
 }
 
 /// The server. Dropping it leaves its thread waiting for a last connection, which the end of the process ends.
@@ -36,6 +39,7 @@ pub struct KiteServer {
     script: Arc<Mutex<VecDeque<Answer>>>,
     /// Every connection, in order.
     calls: Receiver<Call>,
+    down: Arc<AtomicBool>,
 }
 
 /// One connection made to the server.
@@ -56,16 +60,22 @@ impl KiteServer {
         let script = Arc::new(Mutex::new(VecDeque::new()));
         let (sender, calls) = channel();
         let answers = script.clone();
+        let down = Arc::new(AtomicBool::new(false));
+        let is_down = down.clone();
         thread::spawn(move || {
             while let Ok((tcp, _)) = listener.accept() {
                 let answer = || answers.lock().unwrap().pop_front().unwrap_or(Answer::Accept);
+                if is_down.load(Ordering::SeqCst) {
+                    drop(tcp);
+                    continue;
+                }
                 let Some(call) = serve(tcp, answer) else { continue };
                 if sender.send(call).is_err() {
                     break;
                 }
             }
         });
-        Self { address, script, calls }
+        Self { address, script, calls, down }
     }
 
     /// The root to connect to, without a slash at the end.
@@ -76,6 +86,11 @@ impl KiteServer {
     /// Answers the next connection not yet spoken about in this way.
     pub fn answer(&self, answer: Answer) {
         self.script.lock().unwrap().push_back(answer);
+    }
+
+    /// Whether the server is down: connections are dropped before a word is said. Open ones are the test's to drop.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// The next connection, if there was one.
@@ -105,6 +120,7 @@ fn serve(mut tcp: TcpStream, answer: impl FnOnce() -> Answer) -> Option<Call> {
             tcp.shutdown(Shutdown::Write).ok()?;
             return Some(Call { head, peer: None, _tcp: tcp });
         }
+        Answer::Drop => return None,
         Answer::Hang => return Some(Call { head, peer: None, _tcp: tcp }),
     };
     let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))?;
@@ -162,6 +178,11 @@ impl Peer {
     /// Sends a binary message.
     pub fn send(&mut self, bytes: &[u8]) {
         self.say(Message::binary(bytes.to_vec()));
+    }
+
+    /// Sends a binary message, unless the socket has failed.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.writer.send(Message::binary(bytes.to_vec())).is_ok()
     }
 
     /// Sends any message.

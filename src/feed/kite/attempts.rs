@@ -90,6 +90,10 @@ impl Attempts {
                 let wait = self.backoff.next();
                 self.wait(KiteState::BackingOff, format!("malformed request ({reason})"), wait).await;
             }
+            DialError::Connect { .. } | DialError::Resolve { .. } | DialError::Io(_) => {
+                let wait = self.backoff.next_unreached();
+                self.wait(KiteState::BackingOff, reason, wait).await;
+            }
             _ => {
                 let wait = self.backoff.next();
                 self.wait(KiteState::BackingOff, reason, wait).await;
