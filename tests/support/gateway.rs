@@ -67,9 +67,18 @@ pub fn start(settings: Settings, source: FeedSource) -> Running {
 
 /// [`start`], with a past.
 pub fn start_with(settings: Settings, source: FeedSource, past: Past) -> Running {
+    launch(settings, source, Clock::system(), past)
+}
+
+/// [`start`], for a source that goes by `clock`.
+pub fn start_by(settings: Settings, source: FeedSource, clock: Clock) -> Running {
+    launch(settings, source, clock, Past::default())
+}
+
+fn launch(settings: Settings, source: FeedSource, clock: Clock, past: Past) -> Running {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let instruments = Arc::new(ArcSwap::from_pointee(assembly::market_names(market::built_in_count())));
-    let gateway = runtime.block_on(Gateway::start_with(settings, source, instruments, Clock::system(), past)).unwrap();
+    let gateway = runtime.block_on(Gateway::start_with(settings, source, instruments, clock, past)).unwrap();
     Running { address: gateway.address, app: Arc::clone(&gateway.app), gateway: Some(gateway), runtime: Some(runtime) }
 }
 

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -29,8 +29,6 @@ pub enum Answer {
     Refuse(u16, String),
     /// Never answer.
     Hang,
-    /// Hang up before a word is said.
-    Drop,
 }
 
 /// The server. Dropping it leaves its thread waiting for a last connection, which the end of the process ends.
@@ -40,6 +38,7 @@ pub struct KiteServer {
     /// Every connection, in order.
     calls: Receiver<Call>,
     down: Arc<AtomicBool>,
+    dead_token: Arc<Mutex<Option<String>>>,
 }
 
 /// One connection made to the server.
@@ -62,9 +61,16 @@ impl KiteServer {
         let answers = script.clone();
         let down = Arc::new(AtomicBool::new(false));
         let is_down = down.clone();
+        let dead_token = Arc::new(Mutex::new(None));
+        let dead: Arc<Mutex<Option<String>>> = dead_token.clone();
         thread::spawn(move || {
             while let Ok((tcp, _)) = listener.accept() {
-                let answer = || answers.lock().unwrap().pop_front().unwrap_or(Answer::Accept);
+                let answer = |head: &str| {
+                    if dead.lock().unwrap().as_ref().is_some_and(|token| head.contains(token)) {
+                        return Answer::Refuse(403, String::new());
+                    }
+                    answers.lock().unwrap().pop_front().unwrap_or(Answer::Accept)
+                };
                 if is_down.load(Ordering::SeqCst) {
                     drop(tcp);
                     continue;
@@ -75,7 +81,7 @@ impl KiteServer {
                 }
             }
         });
-        Self { address, script, calls, down }
+        Self { address, script, calls, down, dead_token }
     }
 
     /// The root to connect to, without a slash at the end.
@@ -86,6 +92,11 @@ impl KiteServer {
     /// Answers the next connection not yet spoken about in this way.
     pub fn answer(&self, answer: Answer) {
         self.script.lock().unwrap().push_back(answer);
+    }
+
+    /// From now on 403 to every connection with this access token.
+    pub fn expire(&self, token: &str) {
+        *self.dead_token.lock().unwrap() = Some(format!("access_token={token}"));
     }
 
     /// Whether the server is down: connections are dropped before a word is said. Open ones are the test's to drop.
@@ -99,7 +110,7 @@ impl KiteServer {
     }
 }
 
-fn serve(mut tcp: TcpStream, answer: impl FnOnce() -> Answer) -> Option<Call> {
+fn serve(mut tcp: TcpStream, answer: impl FnOnce(&str) -> Answer) -> Option<Call> {
     tcp.set_nodelay(true).ok()?;
     let mut head = Vec::new();
     let mut byte = [0];
@@ -108,7 +119,7 @@ fn serve(mut tcp: TcpStream, answer: impl FnOnce() -> Answer) -> Option<Call> {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).ok()?;
-    let (early, deaf) = match answer() {
+    let (early, deaf) = match answer(&head) {
         Answer::Accept => (Vec::new(), false),
         Answer::AcceptWith(messages) => (messages, false),
         Answer::AcceptDeaf => (Vec::new(), true),
@@ -120,7 +131,6 @@ fn serve(mut tcp: TcpStream, answer: impl FnOnce() -> Answer) -> Option<Call> {
             tcp.shutdown(Shutdown::Write).ok()?;
             return Some(Call { head, peer: None, _tcp: tcp });
         }
-        Answer::Drop => return None,
         Answer::Hang => return Some(Call { head, peer: None, _tcp: tcp }),
     };
     let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))?;
@@ -198,6 +208,11 @@ impl Peer {
     /// Hangs up without a word.
     pub fn drop_tcp(&mut self) {
         self.writer.get_ref().shutdown(Shutdown::Both).unwrap();
+    }
+
+    /// The same, if it is still open.
+    pub fn hang_up(&mut self) {
+        let _ = self.writer.get_ref().shutdown(Shutdown::Both);
     }
 
     /// The next message from the client, if one has come.

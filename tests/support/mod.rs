@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod exchange;
 pub mod gateway;
 pub mod kite_bench;
 pub mod kite_client;

@@ -90,7 +90,11 @@ impl Attempts {
                 let wait = self.backoff.next();
                 self.wait(KiteState::BackingOff, format!("malformed request ({reason})"), wait).await;
             }
-            DialError::Connect { .. } | DialError::Resolve { .. } | DialError::Io(_) => {
+            // A server that restarts, and the balancer before it.
+            DialError::Connect { .. }
+            | DialError::Resolve { .. }
+            | DialError::Io(_)
+            | DialError::Http { status: 502..=504, .. } => {
                 let wait = self.backoff.next_unreached();
                 self.wait(KiteState::BackingOff, reason, wait).await;
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::http::uri::InvalidUri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -150,6 +151,7 @@ fn failure(error: Error) -> DialError {
         // rustls reports a certificate it does not trust this way; the kind alone would say nothing.
         Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => DialError::Handshake(format!("TLS: {error}")),
         Error::Io(error) => DialError::Io(error.kind()),
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => DialError::Io(io::ErrorKind::UnexpectedEof),
         other => DialError::Handshake(other.to_string()),
     }
 }
