@@ -107,7 +107,7 @@ fn play(path: &Path, speed: Speed) -> (Running, Arc<AtomicBool>, Arc<TapeProgres
     let (progress, go) = (feed.progress(), Arc::new(AtomicBool::new(false)));
     let status = FeedStatus(Arc::new(|| json!({"name": "tape"})));
     let feed = Box::new(Gated(feed, Arc::clone(&go)));
-    (start(settings(), FeedSource { feed, status, control: None }), go, progress)
+    (start(settings(), FeedSource { feed, status, control: None, upstream: None }), go, progress)
 }
 
 /// What is told of closed bars: instrument, timeframe, start, then open, high, low, close and volume.
