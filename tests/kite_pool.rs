@@ -76,6 +76,28 @@ fn modes_go_up_at_once_on_the_socket_where_the_token_is() {
 }
 
 #[test]
+fn a_storm_of_changes_is_few_requests() {
+    let pace = Duration::from_millis(200);
+    let mut bench = Bench::with(vec![], |settings| settings.pace = pace);
+    let peer = accepted(&mut bench);
+    bench.until(|bench| (bench.status.snapshot().state == KiteState::Live).then_some(()));
+    let began = std::time::Instant::now();
+    // Odd ones stay, even ones come and go.
+    for round in 1..=500 {
+        bench.demand(&[(round, QUOTE)]);
+        bench.turn();
+        if round % 2 == 0 {
+            bench.demand(&[(round, None)]);
+        }
+    }
+    bench.until(|bench| (bench.status.snapshot().subscribed == 250).then_some(()));
+    bench.idle(Duration::from_millis(30));
+    let batches = began.elapsed().as_millis() / pace.as_millis() + 1;
+    let requests = std::iter::from_fn(|| peer.heard()).count() as u128;
+    assert!(requests <= 2 * batches, "{requests} requests in {batches} times {pace:?}");
+}
+
+#[test]
 fn what_was_on_a_socket_that_stays_dead_moves_once() {
     let mut bench = pool(3);
     bench.demand(&[(A, FULL), (B, FULL), (C, FULL), (4, FULL)]);

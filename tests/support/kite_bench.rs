@@ -51,6 +51,7 @@ impl Bench {
         answers.into_iter().for_each(|answer| server.answer(answer));
         let mut settings = Settings::new(vec![Source::Fixed(Credentials::new(KEY, TOKEN))]);
         settings.sockets = 1;
+        settings.pace = Duration::ZERO;
         settings.root = server.root();
         settings.waits.backoff_first = Duration::from_millis(10);
         settings.waits.credentials = Duration::from_millis(20);

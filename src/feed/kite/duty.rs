@@ -26,6 +26,7 @@ pub struct KiteFeed {
     watchdog_ns: u64,
     stale_ns: u64,
     spill_ns: u64,
+    pace_ns: u64,
     /// The line that is read first in the next poll.
     first: usize,
     /// The time of the last poll, monotonic.
@@ -62,13 +63,14 @@ impl KiteFeed {
             watchdog_ns: ns(settings.watchdog),
             stale_ns: ns(settings.stale),
             spill_ns: ns(settings.spill),
+            pace_ns: ns(settings.pace),
             first: 0,
             now_ns: 0,
         }
     }
 
     fn write(&mut self, at: usize) -> Result<(), super::Down> {
-        self.lines[at].write(&mut self.packing, self.registry.as_ref(), self.now_ns)
+        self.lines[at].write(&mut self.packing, self.registry.as_ref(), self.now_ns, self.pace_ns)
     }
 
     /// Gives each line its turn with what is left of the budget.
@@ -149,13 +151,13 @@ impl KiteFeed {
                 }
             }
         }
-        if !self.gate.regained.is_empty()
-            && let Ok(place) = self.outages.try_reserve()
-        {
-            place.send(Outage::Over(std::mem::take(&mut self.gate.regained)));
-        }
-        if self.outages.is_closed() {
-            self.gate.regained.clear();
+        if !self.gate.regained.is_empty() {
+            match self.outages.try_reserve() {
+                Ok(place) => place.send(Outage::Over(std::mem::take(&mut self.gate.regained))),
+                Err(_) if self.outages.is_closed() => self.gate.regained.clear(),
+                // It is told with the next poll.
+                Err(_) => {}
+            }
         }
     }
 
@@ -199,8 +201,12 @@ impl KiteFeed {
                     line.settled_ns = self.now_ns + SETTLE_NS;
                 }
             }
-            // No open socket has room: one that was not needed so far may.
+            // No open socket has room: one that was not needed so far may. One at a time.
+            let opening = |line: &Line| {
+                line.asked && line.link.is_none() && self.now_ns < line.heard_ns.saturating_add(self.spill_ns)
+            };
             if self.packing.tokens(at) > 0
+                && !self.lines.iter().any(opening)
                 && let Some(idle) = self.lines.iter().position(|line| !line.asked)
             {
                 self.ask_for(idle);
@@ -215,8 +221,12 @@ impl KiteFeed {
             return 0;
         }
         let mut due_ns = u64::MAX;
-        if line.link.is_some() {
+        if let Some(link) = &line.link {
             due_ns = line.deadline(self.watchdog_ns);
+            if !self.packing.is_settled(at) && !link.is_unsent() {
+                // What the kernel did not take is told by an edge; what must wait for its time is not.
+                due_ns = due_ns.min(line.may_ask_ns.max(self.now_ns + 1));
+            }
         } else if line.asked && self.packing.tokens(at) > 0 {
             // Once it is down for long, every half second: for sockets that open meanwhile.
             due_ns = (line.heard_ns + self.spill_ns).max(self.now_ns + HEARTBEAT_SLACK_NS);

@@ -24,6 +24,8 @@ struct Held {
     said: Option<Credentials>,
     /// When the token was written or set, Unix seconds.
     issued_s: i64,
+    /// How often a person has asked for another attempt.
+    asked: u32,
 }
 
 /// One API key. Control side.
@@ -75,13 +77,14 @@ impl Keys {
     pub(super) fn new(sources: Vec<Source>) -> Self {
         let key = |source: Source| {
             let credentials = source.fixed().cloned().ok_or(CredentialsError::Interrupted);
-            let held = Held { said: credentials.clone().ok(), credentials, issued_s: unix_s() };
+            let held = Held { said: credentials.clone().ok(), credentials, issued_s: unix_s(), asked: 0 };
             Key { source, held: watch::Sender::new(held), refused: ArcSwapOption::empty() }
         };
         Self { keys: sources.into_iter().map(key).collect(), reread: Notify::new() }
     }
 
-    /// Reads all files again at once, as SIGHUP asks for. Any thread; returns before it is done.
+    /// Reads all files again at once, as SIGHUP asks for, and tries also tokens that Kite has refused. Any thread; returns
+    /// before it is done.
     pub fn reread(&self) {
         self.reread.notify_one();
     }
@@ -167,6 +170,10 @@ impl Keys {
         loop {
             if timeout(period, self.reread.notified()).await.is_ok() {
                 tracing::info!("credentials are read again");
+                for key in &self.keys {
+                    key.refused.store(None);
+                    key.held.send_modify(|held| held.asked = held.asked.wrapping_add(1));
+                }
             }
             for key in 0..self.keys.len() {
                 self.refresh(key).await;
@@ -184,9 +191,11 @@ impl Keys {
         self.keys[key].refuses(credentials)
     }
 
-    /// Waits until the key has other credentials than these.
+    /// Waits until the key has other credentials than these, or a person asks for another attempt.
     pub(super) async fn changed_from(&self, key: usize, credentials: &Credentials) {
-        let other = |held: &Held| held.credentials.as_ref().is_ok_and(|held| held != credentials);
+        let asked = self.keys[key].held.borrow().asked;
+        let other =
+            |held: &Held| held.asked != asked || held.credentials.as_ref().is_ok_and(|held| held != credentials);
         // The sender lives in `self`, so it is never gone.
         let _ = self.keys[key].held.subscribe().wait_for(other).await;
     }

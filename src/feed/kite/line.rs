@@ -37,6 +37,8 @@ pub(super) struct Line {
     pub(super) lost: bool,
     /// It may have instruments whose subscribers do not.
     pub(super) news: bool,
+    /// Before that time, monotonic, Kite is asked nothing more: a storm of changes becomes one of a few requests.
+    pub(super) may_ask_ns: u64,
     /// When what has not been heard of since the line is back counts as served nevertheless; 0 for never.
     pub(super) settled_ns: u64,
 }
@@ -55,6 +57,7 @@ impl Line {
             unread: false,
             lost: false,
             news: false,
+            may_ask_ns: 0,
             settled_ns: 0,
         }
     }
@@ -65,21 +68,24 @@ impl Line {
         self.received = link.received();
         self.alive_ns = now_ns;
         self.link = Some(link);
+        self.may_ask_ns = 0;
         packing.set_down(self.number, false);
     }
 
-    /// Says upstream what has yet to be said, unless earlier words still wait for the kernel.
+    /// Says upstream what has yet to be said, unless earlier words still wait for the kernel or were said just now.
     pub(super) fn write(
         &mut self,
         packing: &mut Packing,
         registry: Option<&(Registry, Token)>,
         now_ns: u64,
+        pace_ns: u64,
     ) -> Result<(), Down> {
         let Some(link) = &mut self.link else { return Ok(()) };
         if link.is_unsent() {
             link.flush()?;
         }
-        if !link.is_unsent() && !packing.is_settled(self.number) {
+        if !link.is_unsent() && !packing.is_settled(self.number) && now_ns >= self.may_ask_ns {
+            self.may_ask_ns = now_ns + pace_ns;
             link.send(packing.requests(self.number, now_ns))?;
             self.status.subscribed.store(packing.held(self.number) as u64, Relaxed);
         }

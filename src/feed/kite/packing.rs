@@ -152,11 +152,14 @@ impl Packing {
     /// Returns how many have moved.
     pub(super) fn spill(&mut self, from: usize, open: impl Fn(usize) -> bool) -> usize {
         let mut moved = 0;
+        let takes = |line| line != from && open(line);
+        if !(0..self.shares.len()).any(|line| takes(line) && self.shares[line].tokens < self.most) {
+            return 0;
+        }
         let mut tokens: Vec<_> = self.owners.iter_mut().filter(|(_, owner)| owner.line == from).collect();
         tokens.sort_unstable_by_key(|(token, _)| **token);
         for (token, owner) in tokens {
-            let to = (0..self.shares.len())
-                .find(|line| *line != from && open(*line) && self.shares[*line].tokens < self.most);
+            let to = (0..self.shares.len()).find(|line| takes(*line) && self.shares[*line].tokens < self.most);
             let Some(to) = to else { break };
             owner.line = to;
             self.shares[from].tokens -= 1;

@@ -21,6 +21,8 @@ pub struct Settings {
     pub stale: Duration,
     /// Instruments move to other sockets, as far as these have room, when theirs has been closed for so long.
     pub spill: Duration,
+    /// Least time between two changes of what a socket is subscribed to: a storm of them is gathered.
+    pub pace: Duration,
     /// The waits between attempts.
     pub waits: Waits,
 }
@@ -36,6 +38,7 @@ impl Settings {
             watchdog: Duration::from_millis(5_000),
             stale: Duration::from_millis(1_000),
             spill: Duration::from_millis(15_000),
+            pace: Duration::from_millis(100),
             waits: Waits::default(),
         }
     }
