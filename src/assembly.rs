@@ -318,7 +318,8 @@ pub fn history(config: &Config, calendar: Arc<Calendar>, clock: &Clock) -> Resul
         HistoryChoice::Folder(folder) => Ok(History::folder(folder.clone(), calendar)?),
         HistoryChoice::Kite if config.feed == FeedChoice::Market => Err(AssemblyError::HistoryOfMarket),
         HistoryChoice::Kite => {
-            let source = credentials(config)?;
+            // Any of the keys may ask for history: the first does.
+            let source = credentials(config)?.into_iter().next().ok_or(AssemblyError::NoCredentials)?;
             let read = move || {
                 let read = source.read().map_err(|error| error.to_string())?;
                 Ok((read.api_key, read.access_token))

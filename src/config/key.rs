@@ -1,6 +1,7 @@
 //! The table of all settings.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use reqwest::Url;
 
