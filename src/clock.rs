@@ -70,6 +70,14 @@ impl Clock {
             now.fetch_add(by.as_nanos() as u64, Ordering::Relaxed);
         }
     }
+
+    /// Sets the wall time of a manual clock on or back by so many nanoseconds, as an operator might; monotonic time goes
+    /// on as before.
+    pub fn step_wall(&self, by_ns: i64) {
+        if let Source::Manual(_) = &self.0.source {
+            self.0.wall_offset_ns.fetch_add(by_ns, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The time of the market as its feed tells it: that of a tape's records. A live feed tells none, then it is the wall

@@ -55,6 +55,7 @@
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
 //! | [`decode`], [`candles`], [`indicators`] | at the desk: a tape's ticks and candles, indicators over a file of bars |
 //! | [`history`], [`store`] | closed bars of the past, from Kite or from files; bars that survive a restart |
+//! | [`identity`] | who a client is and what it may do: tokens, keys, revocations |
 //! | [`wire`], [`kite`], [`tape`] | messages to clients, Kite's bytes, recorded files |
 //! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
 //!
@@ -77,6 +78,7 @@ pub mod feed;
 pub mod freshness;
 pub mod gateway;
 pub mod history;
+pub mod identity;
 pub mod indicators;
 pub mod kite;
 pub mod market;

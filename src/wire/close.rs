@@ -11,10 +11,22 @@ pub enum Close {
     GoingAway,
     /// 1002: the client broke the WebSocket protocol.
     Protocol,
+    /// 1008: refused at the door, for this reason; the same attempt would be refused again.
+    Policy(&'static str),
     /// 1009: a message larger than the limit.
     TooBig,
+    /// 4401: no token came in time.
+    Unauthenticated,
+    /// 4402: the token has expired; get a new one and come back.
+    Expired,
+    /// 4403: the token or its user was revoked; do not come back with it.
+    Revoked,
     /// 4408: the client never took what it could not be spared (replies, closed candles); it may come back.
     TooSlow,
+    /// 4429: too many connections or messages, as the reason says; come back after a while.
+    TooMany(&'static str),
+    /// 4503: this cannot be served now; come back after a while.
+    Unavailable,
 }
 
 impl Close {
@@ -24,8 +36,14 @@ impl Close {
             Self::Normal => 1000,
             Self::GoingAway => 1001,
             Self::Protocol => 1002,
+            Self::Policy(_) => 1008,
             Self::TooBig => 1009,
+            Self::Unauthenticated => 4401,
+            Self::Expired => 4402,
+            Self::Revoked => 4403,
             Self::TooSlow => 4408,
+            Self::TooMany(_) => 4429,
+            Self::Unavailable => 4503,
         }
     }
 
@@ -37,6 +55,11 @@ impl Close {
             Self::Protocol => "protocol error",
             Self::TooBig => "message too big",
             Self::TooSlow => "too slow",
+            Self::Policy(reason) | Self::TooMany(reason) => reason,
+            Self::Unauthenticated => "Authentication required",
+            Self::Expired => "Token expired",
+            Self::Revoked => "Token revoked",
+            Self::Unavailable => "Try again later",
         }
     }
 
