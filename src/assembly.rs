@@ -13,6 +13,7 @@ use crate::freshness;
 use crate::gateway::{FeedSource, Past, Settings, Threads, Upstream};
 use crate::history::kite::{Credentials as HistoryCredentials, KiteSettings};
 use crate::history::{History, HistoryError};
+use crate::identity::rate::Rate;
 use crate::kite::instruments::{self, Instruments, Row};
 use crate::market::candle::TradesOptions;
 use crate::market::{Calendar, SegmentKind};
@@ -24,6 +25,10 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+mod gate;
+
+pub use gate::{GateError, gate, signing_key};
 
 /// Why the parts cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +116,8 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
         max_tokens_per_user: config.max_tokens_per_user,
         upstream_reserve: config.upstream_reserve,
         max_message: config.max_message_bytes,
+        // A page that subscribes a whole watchlist one by one, or comes back from sleep, sends a burst.
+        message_rate: Rate::per_second(config.message_rate, config.message_rate.saturating_mul(10)),
         writer: WriterSettings {
             budget: config.write_budget_bytes,
             batch_delay_ns: config.batch_delay_ms * 1_000_000,

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 mod candles;
+mod identity;
 mod login;
 
 /// Exit code for a start that was refused: a usage or configuration error (`EX_USAGE` of sysexits).
@@ -66,6 +67,8 @@ pub fn command() -> Command {
         .subcommand(indicators::command())
         .subcommand(candles::command())
         .subcommand(login::command())
+        .subcommand(identity::token_command())
+        .subcommand(identity::hash_key_command())
         .subcommand(
             Command::new("record")
                 .about("Writes what the feed yields to a tape, until interrupted")
@@ -112,6 +115,8 @@ pub fn run() -> ExitCode {
         Some(("indicators", matches)) => indicators::run(matches),
         Some(("candles", matches)) => candles::run(matches),
         Some(("login", matches)) => login::run(matches),
+        Some(("token", matches)) => identity::token(matches),
+        Some(("hash-key", matches)) => identity::hash_key(matches),
         Some(("record", matches)) => record_feed(matches),
         _ => serve(&matches),
     };
@@ -133,6 +138,7 @@ fn check_config(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if config.feed == config::FeedChoice::Kite {
         assembly::credentials(&config)?;
     }
+    assembly::gate(&config, &Clock::system())?;
     print!("{}", config.describe());
     Ok(ExitCode::SUCCESS)
 }
@@ -190,6 +196,7 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let feed = assembly::feed(&config, &clock)?;
     let name = feed.feed.name();
     let keys = feed.upstream.as_ref().and_then(|upstream| upstream.keys.clone());
+    let gate = Arc::new(assembly::gate(&config, &clock)?);
     let instruments = assembly::instruments(&config)?;
     tracing::info!(feed = name, instruments = instruments.len(), "starting");
     let runtime = runtime()?;
@@ -198,7 +205,7 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         tracing::info!(threads = ?settings.threads, idle = ?settings.idle, pin = settings.pin, "data plane");
         let instruments = Arc::new(ArcSwap::from_pointee(instruments));
         let past = assembly::past(&config, &settings, &clock)?;
-        let gateway = Gateway::start_with(settings, feed, instruments, clock, past)
+        let gateway = Gateway::start(settings, feed, instruments, gate, clock, past)
             .await
             .map_err(|error| format!("setting listen ({}): {error}", config.listen))?;
         if let Some(keys) = keys {

@@ -16,6 +16,8 @@ use crate::fanout::slot::Inbox;
 use crate::feed::kite::Keys;
 use crate::feed::{Feed, Outage};
 use crate::freshness::Freshness;
+use crate::identity::gate::Gate;
+use crate::identity::rate::Rate;
 use crate::kite::instruments::Instruments;
 use crate::market::{Calendar, Demand};
 use crate::server::accept::{self, AcceptSettings};
@@ -72,6 +74,8 @@ pub struct Settings {
     pub upstream_reserve: usize,
     /// Largest message from a client, bytes.
     pub max_message: usize,
+    /// How many messages a client may send.
+    pub message_rate: Rate,
     /// How writers write.
     pub writer: WriterSettings,
     /// How demand reaches the feed.
@@ -133,27 +137,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// [`Self::start_with`] no past.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn start(
-        settings: Settings,
-        source: FeedSource,
-        instruments: Arc<ArcSwap<Instruments>>,
-        clock: Clock,
-    ) -> io::Result<Self> {
-        Self::start_with(settings, source, instruments, clock, Past::default()).await
-    }
-
     /// Builds the gateway and starts it. Must be called within the control runtime.
     ///
     /// # Errors
     /// When the address cannot be listened on, or the operating system refuses a thread or a poll.
-    pub async fn start_with(
+    pub async fn start(
         settings: Settings,
         source: FeedSource,
         instruments: Arc<ArcSwap<Instruments>>,
+        gate: Arc<Gate>,
         clock: Clock,
         past: Past,
     ) -> io::Result<Self> {
@@ -189,6 +181,8 @@ impl Gateway {
             max_tokens: settings.max_tokens,
             max_kite_tokens: settings.max_kite_tokens,
             max_message: settings.max_message,
+            message_rate: settings.message_rate,
+            gate: Arc::clone(&gate),
         });
         let app = Arc::new(App::new(
             context,
@@ -236,6 +230,9 @@ impl Gateway {
             tokio::spawn(collect(Arc::clone(&app), clock)),
             tokio::spawn(fetching),
         ]);
+        tasks.extend(
+            gate.issuers().iter().cloned().map(|issuer| tokio::spawn(async move { issuer.refresh_forever().await })),
+        );
         Ok(Self {
             address,
             app,

@@ -362,6 +362,23 @@ fn a_message_over_the_limit_ends_the_connection() {
 }
 
 #[test]
+fn fragments_without_end_end_the_connection() {
+    let script = Script::default();
+    let gateway = start(Settings { max_message: 1_024, ..settings() }, script.source(&[]));
+    let mut raw = Raw::stream(gateway.address, &client_frame(0x01, b"{"));
+    // Empty continuations: the message never grows, and never ends. What is sent after the end is lost.
+    raw.send(&client_frame(0x00, b"").repeat(2_000));
+    let (first, body) = raw.frame();
+    assert_eq!((first, u16::from_be_bytes([body[0], body[1]])), (0x88, 1009));
+    gateway.until_empty();
+    // A message in a few pieces is one.
+    let mut raw = Raw::stream(gateway.address, &client_frame(0x01, br#"{"action""#));
+    raw.send(&client_frame(0x00, b":"));
+    raw.send(&client_frame(0x80, br#""ping"}"#));
+    assert!(String::from_utf8(raw.frame().1).unwrap().contains("pong"));
+}
+
+#[test]
 fn who_breaks_the_protocol_is_told_so() {
     let (gateway, _script) = scripted();
     let unmasked = [&[0x81, 17][..], br#"{"action":"ping"}"#].concat();

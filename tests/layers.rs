@@ -23,10 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fanout", &["market", "wire", "kite::packet", "clock", "stats"]),
     ("feed", &["market", "kite::packet", "tape", "secret", "clock"]),
     ("engine", &["market", "wire", "kite::packet", "fanout", "store", "clock", "stats"]),
-    (
-        "session",
-        &["market", "wire", "identity", "kite::instruments", "fanout", "engine", "clock", "secret", "stats"],
-    ),
+    ("session", &["market", "wire", "identity", "kite::instruments", "fanout", "engine", "clock", "secret", "stats"]),
     ("freshness", &["market", "wire", "kite::instruments", "fanout", "feed", "session", "clock"]),
     ("duty", &["market", "fanout::publisher", "fanout::slot", "feed", "session", "clock", "stats"]),
     ("demand", &["market", "fanout::board"]),

@@ -8,8 +8,8 @@ use reqwest::Url;
 use super::error::{ConfigError, Origin};
 use super::place::{ApiRoot, DataDir, HistoryChoice};
 use super::value::{
-    Allowed, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, LogFilter, LogFormat, MarketShape, Paths, Pin,
-    TapeSpeed, TapeStart, Threads, Value,
+    Allowed, AuthPolicy, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, KeysUrl, List, LogFilter, LogFormat,
+    MarketShape, Name, Paths, Pin, TapeSpeed, TapeStart, Threads, Value,
 };
 use crate::secret::Secret;
 use Allowed::{Form, Number, Range, Words, ZeroOr};
@@ -249,6 +249,53 @@ settings! {
         unsent_bytes: usize = "16384", ZeroOr(4_096, 16_777_216), unit "bytes";
         /// Largest message a client may send.
         max_message_bytes: usize = "16384", Range(1_024, 1_048_576), unit "bytes";
+    }
+    "Identity" {
+        /// Who must show a token: nobody, nobody but then with the default permissions only, or everybody. A bad token is
+        /// refused in every case, except with off where no key is configured either.
+        auth: AuthPolicy = "off", Words(AuthPolicy::WORDS);
+        /// Where the user service publishes its public keys (RS256, ES256, EdDSA), as a JSON Web Key Set.
+        jwks_url: Option<KeysUrl> = "", Form("an https:// address, or http:// where jwks_trusted_host names its host");
+        /// The one host that keys may be read from without TLS or at a private address.
+        jwks_trusted_host: Option<Name> = "", Form("a host name or an IP address, without a port");
+        /// Time between two readings of the keys, spread by a tenth.
+        jwks_refresh_s: u64 = "300", Range(10, 86_400), unit "s";
+        /// Shortest time between two readings of the keys that unknown ones in tokens cause.
+        jwks_cool_down_s: u64 = "30", Range(1, 3_600), unit "s";
+        /// How long known keys serve while they cannot be read again.
+        jwks_stale_s: u64 = "86400", Range(60, 2_592_000), unit "s";
+        /// The claim iss of the user service's tokens.
+        jwt_issuer: Name = "user_service", Form("printable characters");
+        /// What the claim aud of a token must contain.
+        jwt_audience: Name = "trading_platform", Form("printable characters");
+        /// Shared secret for HS256. A command line is visible to other users; prefer a variable or a file.
+        jwt_secret: Option<Secret> = "", Form("at least 32 printable characters");
+        /// Longest life of a token. One that ends further ahead is refused; withdrawn keys and revocations are kept as long.
+        token_lifetime_s: u64 = "604800", Range(60, 31_536_000), unit "s";
+        /// TOML file with API keys: [[key]] tables with id, client, hash and, if not the default, permissions, as
+        /// tickfan hash-key prints them.
+        api_keys_file: Option<PathBuf> = "", Form("a path");
+        /// What those may do whose token or key does not say, and, with auth = optional, who shows none.
+        default_permissions: List = "segment:* mode:full indicators",
+            Form("words such as segment:NSE, segment:*, mode:full, stream:all, indicators, tokens:500, connections:5; or none");
+        /// Whether a token may stand in the query. Queries end up in logs and histories: switch it off once clients can.
+        query_token: bool = "true", Words(&["true", "false"]);
+        /// Whether POST /auth/token makes tokens, signed with jwt_secret, for whoever asks. For development only.
+        dev_tokens: bool = "false", Words(&["true", "false"]);
+        /// Pages that may connect, by their origin; not set for all. With a list, a client without origin must show a token.
+        allowed_origins: Option<List> = "", Form("origins such as https://app.example.com, with spaces between");
+        /// Names the server may be called by (header Host); not set for all.
+        allowed_hosts: Option<List> = "", Form("hosts such as ticks.example.com or localhost:8081, with spaces between");
+        /// Most connections of one user; further ones are closed with 4429.
+        max_connections_per_user: usize = "1000", Range(1, 200_000), unit "connections";
+        /// Most connections with one token, by its jti; further ones are closed with 4429.
+        max_connections_per_token: usize = "1000", Range(1, 200_000), unit "connections";
+        /// Wrong tokens an address may try, after a burst of twenty seconds' worth; further ones get HTTP 429. 0 for no limit:
+        /// behind a proxy all clients have its address.
+        failed_tokens_per_s: u32 = "5", Range(0, 100_000), unit "tokens/s";
+        /// Messages a connection may send, pings too, after a burst of ten seconds' worth; closed with 4429 beyond. 0 for
+        /// no limit.
+        message_rate: u32 = "200", Range(0, 100_000), unit "messages/s";
     }
     "Timing" {
         /// How long changes of demand are collected before they go upstream.

@@ -24,6 +24,6 @@ pub use flag::{args, flag_hint};
 pub use key::{Config, KEYS, Key};
 pub use place::{ApiRoot, DataDir, HistoryChoice};
 pub use value::{
-    Allowed, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, LogFilter, LogFormat, MarketShape, Paths, Pin,
-    TapeSpeed, TapeStart, Threads,
+    Allowed, AuthPolicy, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, KeysUrl, List, LogFilter, LogFormat,
+    MarketShape, Name, Paths, Pin, TapeSpeed, TapeStart, Threads,
 };

@@ -169,7 +169,11 @@ fn secrets_are_never_shown() {
     let shown = format!("{config:?} {}", config.describe());
     assert!(!shown.contains("hunter2"), "{shown}");
     says(&shown, &["https://host/dump.csv"]);
-    assert!(KEYS.iter().filter(|key| key.secret).map(|key| key.name).eq(["kite_api_key", "kite_access_token"]));
+    assert!(KEYS.iter().filter(|key| key.secret).map(|key| key.name).eq([
+        "kite_api_key",
+        "kite_access_token",
+        "jwt_secret"
+    ]));
 }
 
 #[test]

@@ -174,6 +174,59 @@ impl Value for Paths {
     }
 }
 
+/// Where an issuer publishes its keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeysUrl(pub Url);
+
+impl Value for KeysUrl {
+    fn read(text: &str, _: &Allowed) -> Option<Self> {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())?;
+        (url.username().is_empty() && url.password().is_none()).then_some(Self(url))
+    }
+
+    fn show(&self) -> String {
+        without_secrets(self.0.as_str())
+    }
+}
+
+/// A word of printable characters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Name(pub String);
+
+impl Value for Name {
+    fn read(text: &str, _: &Allowed) -> Option<Self> {
+        let good = (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        good.then(|| Self(text.into()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// Words with spaces or commas between.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct List(Vec<String>);
+
+impl List {
+    /// The words.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl Value for List {
+    fn read(text: &str, _: &Allowed) -> Option<Self> {
+        let words = text.split([' ', ',']).filter(|word| !word.is_empty());
+        let words: Vec<_> = words.map(str::to_owned).collect();
+        (!words.is_empty() && !text.chars().any(char::is_control)).then_some(Self(words))
+    }
+
+    fn show(&self) -> String {
+        self.0.join(" ")
+    }
+}
+
 /// Where ticks come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FeedChoice {
@@ -359,6 +412,15 @@ words! {
         Exchange = "exchange",
         /// At any time.
         Always = "always",
+    }
+    /// Who must show a token.
+    AuthPolicy {
+        /// Nobody, and everybody may do everything.
+        Off = "off",
+        /// Nobody; who shows none may do what the default permissions say.
+        Optional = "optional",
+        /// Everybody.
+        Required = "required",
     }
     /// When a tape starts to run.
     TapeStart {

@@ -171,6 +171,16 @@ impl Gate {
         }
     }
 
+    /// Who a Kite client is, by the access token in its query: any token where authentication is off, else a token or an
+    /// API key of ours.
+    ///
+    /// # Errors
+    /// Counted.
+    pub async fn admit_kite(&self, headers: &HeaderMap, token: &Secret, peer: IpAddr) -> Result<Principal, Refusal> {
+        self.site.check_origin(headers, true).map_err(|refusal| self.counters.refuse(refusal))?;
+        if self.policy == Policy::Off { Ok(self.anonymous()) } else { self.identify(token, peer).await }
+    }
+
     /// The credential of a request.
     ///
     /// # Errors

@@ -2,9 +2,13 @@
 
 use super::app::App;
 use super::http;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +21,10 @@ pub struct AcceptSettings {
     /// `TCP_NOTSENT_LOWAT` of every connection, bytes; `None` leaves it to the kernel.
     pub unsent: Option<u32>,
 }
+
+/// Where a request comes from; an extension of every one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer(pub IpAddr);
 
 /// A head must be complete within this time: half-sent ones would hold memory and descriptors for ever.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,8 +39,8 @@ const AFTER_ERROR: Duration = Duration::from_millis(50);
 pub async fn serve(listener: TcpListener, app: Arc<App>, settings: AcceptSettings) {
     let router = http::router(app);
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, address)) => (stream, Peer(address.ip())),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(AFTER_ERROR).await;
@@ -43,7 +51,11 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, settings: AcceptSetting
             tracing::debug!(%error, "a connection ended before it began");
             continue;
         }
-        let service = TowerToHyperService::new(router.clone());
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.call(request)
+        });
         tokio::spawn(async move {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

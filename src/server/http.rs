@@ -1,34 +1,29 @@
-//! HTTP: the upgrades to the two protocols, and the pages beside them.
+//! HTTP: every path, and the pages beside the sockets.
 
+use super::accept::Peer;
 use super::app::App;
-use super::{kite_login, latency, market_hours, metrics};
+use super::{auth, latency, market_hours, metrics, upgrade};
 use crate::kite::instruments::Instrument;
-use crate::session::connection::{Arrival, Place};
-use crate::session::{kite, stream};
 use crate::stats::Stop;
-use axum::Json;
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
-type Shared = State<Arc<App>>;
+/// What every handler gets.
+pub(super) type Shared = State<Arc<App>>;
 
 /// Every path the gateway serves.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(page_or_kite))
-        .route("/kite", get(upgrade_kite))
-        .route("/ws/stream", get(upgrade_stream))
+        .route("/kite", get(upgrade::kite))
+        .route("/ws/stream", get(upgrade::stream))
         .route("/health", get(health))
         .route("/ws/health", get(ws_health))
         .route("/ws/connections", get(connections))
@@ -37,21 +32,23 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/mapping/token-to-symbol", get(token_to_symbol))
         .route("/instruments/search", get(search))
         .route("/market/status", get(market_status))
-        .route("/auth/token", axum::routing::post(auth_is_off))
-        .route("/auth/verify", get(auth_is_off))
+        .route("/auth/token", post(auth::token).layer(DefaultBodyLimit::max(auth::MAX_BODY)))
+        .route("/auth/verify", get(auth::verify))
         .route("/metrics", get(prometheus))
         .route("/stats/latency", get(latencies))
         .route("/stats/latency/{file}", get(latency_file))
         .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check_host))
         .with_state(app)
 }
 
 /// A JSON answer with a status.
-fn answer(status: StatusCode, body: Value) -> Response {
+pub(super) fn answer(status: StatusCode, body: Value) -> Response {
     (status, Json(body)).into_response()
 }
 
-fn error(status: StatusCode, text: impl Into<String>) -> Response {
+/// An error with a text for people.
+pub(super) fn error(status: StatusCode, text: impl Into<String>) -> Response {
     answer(status, json!({"error": text.into()}))
 }
 
@@ -62,13 +59,9 @@ async fn nothing_here() -> Response {
     )
 }
 
-async fn auth_is_off() -> Response {
-    error(StatusCode::NOT_FOUND, "authentication is not configured: every connection is an anonymous user")
-}
-
 /// Most roots of Kite's clients have no path, so that they come here; browsers do too.
-async fn page_or_kite(state: Shared, request: Request) -> Response {
-    if request.headers().contains_key(header::UPGRADE) { upgrade_kite(state, request).await } else { page() }
+async fn page_or_kite(state: Shared, peer: Extension<Peer>, request: Request) -> Response {
+    if request.headers().contains_key(header::UPGRADE) { upgrade::kite(state, peer, request).await } else { page() }
 }
 
 /// The page, with a policy that lets it load nothing but itself: its script and its style carry a nonce of this answer.
@@ -92,81 +85,6 @@ fn page() -> Response {
         (header::CACHE_CONTROL, "no-store"),
     ];
     (headers, page).into_response()
-}
-
-/// What is spoken over a socket after its upgrade.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Stream,
-    Kite,
-}
-
-async fn upgrade_stream(State(app): Shared, request: Request) -> Response {
-    upgrade(app, request, Protocol::Stream, uuid::Uuid::new_v4().to_string())
-}
-
-/// Kite's clients are answered at once. A refusal ends the connection, as Kite's does.
-async fn upgrade_kite(State(app): Shared, request: Request) -> Response {
-    let mut response = match kite_login::admit(request.uri().query().unwrap_or_default()) {
-        Ok(user) => upgrade(app, request, Protocol::Kite, user),
-        Err(refusal) => error(StatusCode::FORBIDDEN, refusal.to_string()),
-    };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// Turns a connection into a WebSocket and hands its socket over to a session.
-fn upgrade(app: Arc<App>, mut request: Request, protocol: Protocol, user: String) -> Response {
-    let head = {
-        // The library wants the request without a body; it looks at the head only.
-        let mut bare = axum::http::Request::new(());
-        *bare.method_mut() = request.method().clone();
-        *bare.uri_mut() = request.uri().clone();
-        *bare.version_mut() = request.version();
-        *bare.headers_mut() = request.headers().clone();
-        create_response_with_body(&bare, Body::empty)
-    };
-    let response = match head {
-        Ok(response) => response,
-        Err(problem) => return error(StatusCode::BAD_REQUEST, format!("not a WebSocket handshake: {problem}")),
-    };
-    let Some(place) = app.context.place() else {
-        // What Kite answers to too many connections, and what others expect.
-        let status = match protocol {
-            Protocol::Stream => StatusCode::SERVICE_UNAVAILABLE,
-            Protocol::Kite => StatusCode::TOO_MANY_REQUESTS,
-        };
-        let mut full = error(status, "as many connections as allowed (max_connections)");
-        full.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        return full;
-    };
-    let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return error(StatusCode::BAD_REQUEST, "this connection cannot be upgraded");
-    };
-    tokio::spawn(take_over(on_upgrade, place, user, protocol, app));
-    response
-}
-
-async fn take_over(on_upgrade: OnUpgrade, place: Place, user: String, protocol: Protocol, app: Arc<App>) {
-    let upgraded = match on_upgrade.await {
-        Ok(upgraded) => upgraded,
-        Err(problem) => return tracing::debug!(%problem, "an upgrade did not happen"),
-    };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        return tracing::error!("an upgraded connection is no TCP socket");
-    };
-    let socket = match parts.io.into_inner().into_std() {
-        Ok(socket) => socket,
-        Err(problem) => return tracing::debug!(%problem, "an upgraded socket was gone"),
-    };
-    let arrival = Arrival { socket, early: parts.read_buf, place, user };
-    let context = Arc::clone(&app.context);
-    match protocol {
-        Protocol::Stream => stream::serve(arrival, context).await,
-        Protocol::Kite => kite::serve(arrival, context).await,
-    }
 }
 
 async fn health(State(app): Shared) -> Json<Value> {

@@ -1,8 +1,12 @@
 //! `GET /metrics`: Prometheus text.
 
 use super::app::App;
+use crate::identity::gate::Gate;
+use crate::identity::principal::Proof;
+use crate::identity::refusal::Refusal;
 use crate::stats::Stop;
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 /// Upper bounds of the latency buckets, nanoseconds.
 const BUCKETS_NS: [u64; 14] = [
@@ -66,6 +70,7 @@ pub fn text(app: &App) -> String {
         gauge(&mut text, "tickfan_upstream_capacity", "Different instruments upstream can have.", capacity as f64);
     }
     sockets(&mut text, &(app.feed.0)());
+    identity(&mut text, &app.context.gate);
     latencies(&mut text, app);
     text
 }
@@ -99,6 +104,43 @@ fn series(
     for (number, socket) in sockets.iter().enumerate() {
         let (key, value) = (&socket["key"], value(socket));
         let _ = writeln!(text, "tickfan_upstream_{name}{{socket=\"{number}\",key=\"{key}\"}} {value}");
+    }
+}
+
+/// Who was let in, who was not, and why.
+fn identity(text: &mut String, gate: &Gate) {
+    let counters = &gate.counters;
+    let accepted = Proof::ALL.map(|proof| (proof.name(), counters.accepted[proof.index()].load(Ordering::Relaxed)));
+    labelled(text, "tickfan_identity_accepted_total", "Connections let in.", "proof", &accepted);
+    let refused: Vec<_> = Refusal::ALL
+        .iter()
+        .map(|refusal| (refusal.label(), counters.refused[refusal.index()].load(Ordering::Relaxed)))
+        .collect();
+    labelled(text, "tickfan_identity_refused_total", "Handshakes and tokens refused.", "reason", &refused);
+    let ended = [
+        ("expired", counters.expired.load(Ordering::Relaxed)),
+        ("revoked", counters.revoked.load(Ordering::Relaxed)),
+        ("rate", counters.rate_limited.load(Ordering::Relaxed)),
+    ];
+    labelled(text, "tickfan_identity_ended_total", "Open connections ended.", "reason", &ended);
+    let refreshed = counters.refreshed.load(Ordering::Relaxed);
+    counter(text, "tickfan_identity_refreshed_total", "Tokens replaced on open connections.", refreshed);
+    let reads = [
+        ("ok", counters.key_refreshes.load(Ordering::Relaxed)),
+        ("failed", counters.key_failures.load(Ordering::Relaxed)),
+    ];
+    labelled(text, "tickfan_identity_key_reads_total", "Readings of the issuer's keys.", "result", &reads);
+    let (named, revocations) = gate.sizes();
+    gauge(text, "tickfan_identity_connections", "Open connections of known users.", named as f64);
+    gauge(text, "tickfan_identity_revocations", "Revocations in force.", revocations as f64);
+    let oldest = gate.issuers().iter().filter_map(|issuer| issuer.keys_age_s()).fold(0.0, f64::max);
+    gauge(text, "tickfan_identity_keys_age_seconds", "Since the oldest keys were read.", oldest);
+}
+
+fn labelled(text: &mut String, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+    for (value, count) in values {
+        let _ = writeln!(text, "{name}{{{label}=\"{value}\"}} {count}");
     }
 }
 

@@ -2,8 +2,10 @@
 
 pub mod accept;
 pub mod app;
+pub mod auth;
 pub mod http;
 pub mod kite_login;
 pub mod latency;
 pub mod market_hours;
 pub mod metrics;
+pub mod upgrade;

@@ -145,6 +145,17 @@ impl Charts {
         true
     }
 
+    /// Removes the alerts on instruments that may not be had any more; returns their ids.
+    pub async fn unwatch_others(&mut self, allowed: impl Fn(InstrumentToken) -> bool) -> Vec<String> {
+        let over: Vec<_> = self.alerts.extract_if(|_, token| !allowed(*token)).collect();
+        let mut ids: Vec<String> = over.iter().map(|(id, _)| id.to_string()).collect();
+        ids.sort_unstable();
+        for (id, token) in over {
+            self.engine.unwatch(token, id).await;
+        }
+        ids
+    }
+
     /// Ends everything: the connection has ended.
     pub async fn end(mut self) {
         self.engine.end(self.parts.drain().map(|(_, of)| of).collect()).await;

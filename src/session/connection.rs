@@ -12,15 +12,24 @@ use crate::engine::Engine;
 use crate::fanout::board::Board;
 use crate::fanout::ring::Ring;
 use crate::fanout::slot::Inbox;
+use crate::identity::counters::Counters;
+use crate::identity::gate::{GRACE, Gate};
+use crate::identity::rate::{Meter, Rate};
+use crate::identity::refusal::Refusal;
+use crate::identity::watch::Watch;
 use crate::kite::instruments::Instruments;
+use crate::secret::Secret;
 use crate::wire::Format;
 use crate::wire::close::Close;
 use arc_swap::ArcSwap;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::io;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -53,6 +62,10 @@ pub struct Context {
     pub max_kite_tokens: usize,
     /// Largest message a client may send, bytes.
     pub max_message: usize,
+    /// How many messages a client may send, pings and pongs too.
+    pub message_rate: Rate,
+    /// Who may what.
+    pub gate: Arc<Gate>,
 }
 
 impl Context {
@@ -90,11 +103,24 @@ pub struct Arrival {
     /// Its place.
     pub place: Place,
     /// Whose it is.
-    pub user: String,
+    pub entrant: Entrant,
+}
+
+/// Whose connection it is.
+#[derive(Debug)]
+pub struct Entrant {
+    /// Its place among the connections of its user.
+    pub watch: Watch,
+    /// It has yet to tell who it is, and occupies a place among those that do.
+    pub unproved: Option<OwnedSemaphorePermit>,
+    /// Where it comes from.
+    pub peer: IpAddr,
 }
 
 /// Bytes of replies a client may leave unread before its next request is looked at.
 const UNREAD_REPLIES: u64 = 16 * 1_024;
+/// How long what a client still sends is read after the end.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What is allocated per connection for reading. Requests are small; longer ones grow it.
 const READ_BUFFER: usize = 512;
 
@@ -117,6 +143,13 @@ pub struct Connection {
     pub info: Arc<SessionInfo>,
     /// The tokens it has, as it was allowed.
     pub holding: Holding,
+    /// Who it is, and until when.
+    pub watch: Watch,
+    /// Where it comes from.
+    peer: IpAddr,
+    /// Until when it must have told who it is, and its place among those that have to.
+    unproved: Option<(Instant, OwnedSemaphorePermit)>,
+    meter: Meter,
     place: Place,
     socket: WebSocketStream<ReadHalf>,
     inbox: Option<Arc<Inbox>>,
@@ -134,14 +167,15 @@ impl Connection {
     /// # Errors
     /// When the socket cannot be read.
     pub async fn open(arrival: Arrival, context: Arc<Context>, format: Format, max_message: usize) -> io::Result<Self> {
-        let Arrival { socket, early, mut place, user } = arrival;
+        let Arrival { socket, early, mut place, entrant } = arrival;
+        let Entrant { watch, unproved, peer: address } = entrant;
         let peer = socket.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string());
         let socket = Arc::new(socket);
-        let half = ReadHalf::new(Arc::clone(&socket))?;
-        let holding = context.admission.holding(&user);
+        let half = ReadHalf::new(Arc::clone(&socket), max_message)?;
+        let holding = context.admission.holding(&watch.principal().user);
         let info = Arc::new(SessionInfo {
             id: uuid::Uuid::new_v4().to_string(),
-            user,
+            principal: Arc::clone(watch.principal()).into(),
             peer,
             connected_at: context.clock.unix_seconds(),
             last_seen_ns: AtomicU64::new(context.clock.now_ns()),
@@ -159,7 +193,18 @@ impl Connection {
         let delivery = Delivery { format, ..Delivery::default() };
         let tab = Box::new(Tab::new(socket, Arc::clone(&info.stats), delivery));
         place.opened = true;
-        let connection = Self { context, info, holding, place, socket: reading, inbox: None };
+        let connection = Self {
+            context,
+            info,
+            holding,
+            watch,
+            peer: address,
+            unproved: unproved.map(|permit| (Instant::now() + GRACE, permit)),
+            meter: Meter::default(),
+            place,
+            socket: reading,
+            inbox: None,
+        };
         connection.send(Command::Open(tab)).await;
         Ok(connection)
     }
@@ -176,8 +221,42 @@ impl Connection {
             // The writer rings when everything has left. It may have done so just now: then the bell is remembered.
             stats.replied.notified().await;
         }
-        let message = self.socket.next().await;
+        let message = tokio::select! {
+            biased;
+            close = ended(&self.context, &self.watch, self.unproved.as_ref()) => return Heard::End(close.frame()),
+            message = self.socket.next() => message,
+        };
         self.take(message).await
+    }
+
+    /// Whether it has yet to tell who it is.
+    pub const fn is_unproved(&self) -> bool {
+        self.unproved.is_some()
+    }
+
+    /// It tells who it is.
+    ///
+    /// # Errors
+    /// When the token is not good.
+    pub async fn authenticate(&mut self, token: &Secret) -> Result<(), Refusal> {
+        let gate = Arc::clone(&self.context.gate);
+        gate.authenticate(&mut self.watch, token, self.peer).await?;
+        self.unproved = None;
+        self.info.principal.store(Arc::clone(self.watch.principal()));
+        // Whatever it had as nobody counts for the user from now on.
+        self.holding = self.context.admission.holding(&self.watch.principal().user);
+        Ok(())
+    }
+
+    /// A newer token takes the place of the one at hand.
+    ///
+    /// # Errors
+    /// When it is not good; the old one goes on.
+    pub async fn refresh(&mut self, token: &Secret) -> Result<(), Refusal> {
+        let gate = Arc::clone(&self.context.gate);
+        gate.refresh(&mut self.watch, token, self.peer).await?;
+        self.info.principal.store(Arc::clone(self.watch.principal()));
+        Ok(())
     }
 
     /// The next message, if it has come already.
@@ -189,11 +268,17 @@ impl Connection {
     }
 
     async fn take(&mut self, message: Option<Result<Message, Error>>) -> Heard {
-        self.info.last_seen_ns.store(self.context.clock.now_ns(), Ordering::Relaxed);
+        let now_ns = self.context.clock.now_ns();
+        self.info.last_seen_ns.store(now_ns, Ordering::Relaxed);
+        if message.is_some() && !self.meter.take(self.context.message_rate, now_ns) {
+            Counters::count(&self.context.gate.counters.rate_limited);
+            return Heard::End(Close::TooMany("Too many messages").frame());
+        }
         if let Some(Ok(Message::Ping(_))) = message {
             // The library would write its pong with the next read that ends, that is with the client's next message.
             let _ = self.socket.flush().await;
         }
+        self.socket.get_mut().finished();
         let collected = self.socket.get_mut().take_collected();
         match message {
             Some(Ok(Message::Text(text))) => Heard::Request(text.into()),
@@ -242,9 +327,22 @@ impl Connection {
     }
 
     /// Ends the session, however the connection ended. The board must have forgotten its inbox.
-    pub async fn end(self, last: Vec<u8>) {
+    pub async fn end(mut self, last: Vec<u8>) {
         self.context.registry.remove(&self.info.id);
         self.send(Command::Close(last)).await;
+        // A socket that is closed over unread bytes is reset, and the reset overtakes the reason.
+        let _ = tokio::time::timeout(FAREWELL, self.socket.get_mut().discard()).await;
+    }
+}
+
+/// Until the connection must end, whatever the client does: its token has expired or was revoked, or never came.
+async fn ended(context: &Context, watch: &Watch, unproved: Option<&(Instant, OwnedSemaphorePermit)>) -> Close {
+    match unproved {
+        None => watch.ended().await.close(),
+        Some((deadline, _)) => {
+            tokio::time::sleep_until(*deadline).await;
+            context.gate.counters.refuse(Refusal::Late).close()
+        }
     }
 }
 
@@ -252,6 +350,8 @@ impl Connection {
 fn last_frame(error: &Error, collected: Vec<u8>) -> Vec<u8> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Close::TooBig.frame(),
+        // Fragments without end: see the reading half.
+        Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Close::TooBig.frame(),
         Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_) => Close::Protocol.frame(),
         _ => collected,
     }

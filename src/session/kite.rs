@@ -104,9 +104,12 @@ impl KiteSession {
 
     /// Subscribes `tokens`, as far as there is room, in `mode`; without one they keep theirs. Each is owed its last value.
     async fn want(&mut self, mut tokens: Vec<InstrumentToken>, mode: Option<Mode>) {
-        let most = self.connection.context.max_kite_tokens;
+        let permissions = self.connection.watch.principal().permissions;
+        let most = self.connection.context.max_kite_tokens.min(permissions.max_tokens);
+        // What may not be had is passed over like what does not exist.
+        tokens.retain(|token| permissions.allows(*token));
         let asked = tokens.len();
-        let mut room = most - self.tokens.len();
+        let mut room = most.saturating_sub(self.tokens.len());
         tokens.retain(|token| {
             let known = self.tokens.contains_key(token);
             let fits = known || room > 0;
@@ -123,7 +126,7 @@ impl KiteSession {
             };
             let of_mode: Vec<_> = tokens.iter().copied().filter(in_mode).collect();
             if !of_mode.is_empty() {
-                self.subscribe(&of_mode, wanted);
+                self.subscribe(&of_mode, wanted.min(permissions.mode));
             }
         }
         if tokens.len() < asked {

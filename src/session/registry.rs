@@ -3,8 +3,10 @@
 use super::outlet::TabStats;
 use crate::clock::Clock;
 use crate::fanout::slot::Inbox;
+use crate::identity::principal::Principal;
 use crate::market::InstrumentToken;
 use crate::wire::Format;
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -49,8 +51,8 @@ impl Filter {
 pub struct SessionInfo {
     /// Its own id.
     pub id: String,
-    /// Whose it is; an anonymous user has a fresh UUID.
-    pub user: String,
+    /// Whose it is, as far as it has told; an anonymous user has a fresh UUID.
+    pub principal: ArcSwap<Principal>,
     /// Where it comes from.
     pub peer: String,
     /// Since when, Unix seconds.
@@ -74,10 +76,14 @@ impl SessionInfo {
     fn describe(&self, clock: &Clock) -> Value {
         let now_ns = clock.now_ns();
         let last_seen_ns = self.last_seen_ns.load(Ordering::Relaxed);
+        let principal = self.principal.load();
         let blocked_ns = self.stats.blocked_since_ns.get();
         json!({
             "id": self.id,
-            "user": self.user,
+            "user": principal.user,
+            "proof": principal.proof.name(),
+            "session_id": principal.session_id,
+            "expires_at": principal.expires_at,
             "peer": self.peer,
             "connected": true,
             "connected_at": self.connected_at,

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 
 /// See the module. Registered for reading with the control side's reactor; the writer uses the same socket directly.
 #[derive(Debug)]
@@ -17,22 +17,49 @@ pub struct ReadHalf {
     socket: AsyncFd<Arc<TcpStream>>,
     /// Frames tungstenite wants sent. At most a pong and a close: see [`ReadHalf::write`].
     collected: Vec<u8>,
+    /// Bytes read since the last whole message, and how many there may be.
+    unfinished: usize,
+    most_unfinished: usize,
 }
 
+/// Most bytes read after the end: what was on its way then, and not what is sent on and on.
+const DISCARDED: usize = 256 * 1_024;
 /// Most bytes collected: pongs of 125 bytes and their heads, and a close.
 const COLLECTED: usize = 1_024;
 
 impl ReadHalf {
-    /// Registers a non-blocking socket. Must be called within the runtime.
+    /// Registers a non-blocking socket, for messages of so many bytes. Must be called within the runtime.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn new(socket: Arc<TcpStream>) -> io::Result<Self> {
+    pub fn new(socket: Arc<TcpStream>, max_message: usize) -> io::Result<Self> {
         // Its replacement is an unsafe function that asks for one thing: the descriptor stays the same and open as long as
         // the registration lives. An `Arc<TcpStream>` that the registration owns cannot do otherwise.
         #[expect(deprecated, reason = "sound for a socket that owns its descriptor, and needs no unsafe")]
         let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
-        Ok(Self { socket, collected: Vec::new() })
+        // Honest clients send a message in one frame or a few; a million empty fragments cost no memory, but the time of
+        // the thread that serves the others.
+        let most_unfinished = 2 * max_message + 4_096;
+        Ok(Self { socket, collected: Vec::new(), unfinished: 0, most_unfinished })
+    }
+
+    /// A whole message was read.
+    pub fn finished(&mut self) {
+        self.unfinished = 0;
+    }
+
+    /// Reads to the client's end and throws it away, at most [`DISCARDED`] bytes.
+    pub async fn discard(&mut self) {
+        // On the heap: every open connection would carry it in its task otherwise.
+        let mut sink = vec![0; 2_048];
+        let mut left = DISCARDED;
+        while left > 0 {
+            self.finished();
+            match self.read(&mut sink).await {
+                Ok(read) if read > 0 => left = left.saturating_sub(read),
+                _ => return,
+            }
+        }
     }
 
     /// Takes the frames that tungstenite wanted sent.
@@ -42,12 +69,18 @@ impl ReadHalf {
 }
 
 impl AsyncRead for ReadHalf {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Ends with `InvalidData` for a client that sends and sends and finishes nothing.
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.unfinished > self.most_unfinished {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(cx))?;
             match ready.try_io(|socket| (&**socket.get_ref()).read(buffer.initialize_unfilled())) {
                 Ok(Ok(read)) => {
                     buffer.advance(read);
+                    drop(ready);
+                    self.unfinished += read;
                     return Poll::Ready(Ok(()));
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}

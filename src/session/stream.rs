@@ -8,8 +8,13 @@ use super::lane::Lane;
 use super::outage;
 use super::tab::Delivery;
 use crate::fanout::slot::Slot;
+use crate::identity::permissions::Permissions;
+use crate::identity::principal::Proof;
+use crate::identity::refusal::Refusal as Refused;
 use crate::market::timeframe::UnknownTimeframe;
 use crate::market::{InstrumentToken, Mode, Timeframe, When};
+use crate::secret::Secret;
+use crate::wire::close::Close;
 use crate::wire::derived::candle_value;
 use crate::wire::request::{HistoryRequest, Parser, RegisterAlert, Request, RequestError, Selection, Subscribe};
 use crate::wire::{Encoding, Format, push};
@@ -48,6 +53,7 @@ pub async fn serve(arrival: Arrival, context: Arc<Context>) {
         Ok(connection) => connection,
         Err(error) => return tracing::warn!(%error, "a new connection cannot be read"),
     };
+    let (unproved, most) = (connection.is_unproved(), connection.watch.principal().permissions.mode);
     let mut stream = Stream {
         connection,
         parser: Parser::default(),
@@ -57,13 +63,18 @@ pub async fn serve(arrival: Arrival, context: Arc<Context>) {
         plan: Plan::none(),
         charts: Charts::new(Arc::clone(&context.engine)),
         format: Format::Json,
-        mode: Mode::Quote,
+        // Who has yet to tell its name has it lowered then.
+        mode: if unproved { Mode::Quote } else { Mode::Quote.min(most) },
         all: false,
         context,
     };
     let last = loop {
         match stream.connection.hear().await {
-            Heard::Request(text) => stream.request(&text).await,
+            Heard::Request(text) => {
+                if let Err(close) = stream.request(&text).await {
+                    break close.frame();
+                }
+            }
             Heard::Nothing => {}
             Heard::End(last) => break last,
         }
@@ -72,6 +83,10 @@ pub async fn serve(arrival: Arrival, context: Arc<Context>) {
 }
 
 impl Stream {
+    fn permissions(&self) -> Permissions {
+        self.connection.watch.principal().permissions
+    }
+
     fn frame(&self, message: &Value) -> Vec<u8> {
         let mut out = Vec::new();
         let span = push::value_frame(&mut out, self.format, message);
@@ -83,8 +98,15 @@ impl Stream {
         self.connection.reply(self.frame(message)).await;
     }
 
-    async fn request(&mut self, text: &[u8]) {
-        match self.parser.parse(text) {
+    /// Carries a request out; an error ends the connection.
+    async fn request(&mut self, text: &[u8]) -> Result<(), Close> {
+        let request = self.parser.parse(text);
+        if self.connection.is_unproved() && !matches!(request, Ok(Request::Auth(_))) {
+            return Err(self.context.gate.counters.refuse(Refused::Missing).close());
+        }
+        match request {
+            Ok(Request::Auth(token)) => return self.authenticate(&token).await,
+            Ok(Request::Refresh(token)) => self.refresh(&token).await,
             Ok(Request::Subscribe(subscribe)) => self.subscribe(subscribe).await,
             Ok(Request::Unsubscribe(selection)) => self.unsubscribe(selection).await,
             Ok(Request::SetAll(all)) => self.set_all(all).await,
@@ -102,6 +124,101 @@ impl Stream {
             }
             Err(error) => self.refuse(&error).await,
         }
+        Ok(())
+    }
+
+    /// A bad token ends the connection: it is refused at the handshake, and this is the handshake of clients that cannot
+    /// put one there.
+    async fn authenticate(&mut self, token: &Secret) -> Result<(), Close> {
+        if !self.context.gate.is_configured() {
+            self.refuse_field("action", "auth: no authentication is configured; everybody is anonymous").await;
+        } else if self.connection.watch.principal().proof != Proof::Anonymous {
+            self.refuse_field("action", "auth: this connection is known already; refresh takes a newer token").await;
+        } else {
+            self.connection.authenticate(token).await.map_err(Refused::close)?;
+            self.settle("authenticated").await;
+        }
+        Ok(())
+    }
+
+    async fn refresh(&mut self, token: &Secret) {
+        if self.connection.watch.principal().proof == Proof::Anonymous {
+            return self.refuse_field("action", "refresh: there is no token to replace; auth takes the first").await;
+        }
+        match self.connection.refresh(token).await {
+            Ok(()) => self.settle("refreshed").await,
+            // The token at hand goes on until its own end.
+            Err(refusal) => self.refuse_field("token", refusal.close().reason()).await,
+        }
+    }
+
+    /// Takes over what the principal may do now, and tells what that has taken away.
+    async fn settle(&mut self, kind: &str) {
+        let principal = Arc::clone(self.connection.watch.principal());
+        let permissions = principal.permissions;
+        let mut kept: Vec<_> = self.slots.keys().copied().filter(|token| permissions.allows(*token)).collect();
+        kept.sort_unstable();
+        kept.truncate(permissions.max_tokens);
+        let dropped: Vec<_> = {
+            let kept: FxHashSet<_> = kept.iter().collect();
+            self.slots.values().filter(|slot| !kept.contains(&slot.token)).cloned().collect()
+        };
+        let (mode, all) = (self.mode.min(permissions.mode), self.all && permissions.firehose);
+        let every = self.every && permissions.firehose;
+        let changed = !dropped.is_empty() || mode != self.mode || all != self.all || every != self.every;
+        let alerts = self.charts.unwatch_others(|token| permissions.allows(token)).await;
+        let mut gone: Vec<_> = dropped.iter().map(|slot| slot.token).collect();
+        gone.sort_unstable();
+        let mut message = json!({"type": kind, "user": principal.user, "expires_at": principal.expires_at,
+            "unsubscribed": as_strings(&gone), "mode": mode.name(), "all": all});
+        if !alerts.is_empty() {
+            message["alerts_removed"] = json!(alerts);
+        }
+        if !changed {
+            return self.say(&message).await;
+        }
+        let (inbox, encoding) = (self.connection.inbox(), Encoding { format: self.format, mode });
+        if self.all && !all {
+            self.context.board.unsubscribe_all(&inbox);
+        } else if !all {
+            self.context.board.unsubscribe(&inbox, &dropped);
+        }
+        dropped.iter().for_each(|slot| drop(self.slots.remove(&slot.token)));
+        let slots = if all {
+            self.context.board.subscribe_all(&inbox, encoding)
+        } else {
+            self.context.board.subscribe(&inbox, &kept, encoding)
+        };
+        if self.every && !every {
+            self.plan.timeframes.clear();
+        }
+        (self.mode, self.all, self.every) = (mode, all, every);
+        let when = self.when.clone().filter(|_| !all);
+        // What is left is no more than what it had, so there is room for it.
+        if !all {
+            self.connection.holding.end_everything();
+        }
+        let _ = self.connection.holding.replace(&kept);
+        self.plan.tokens = (!all && !every).then(|| kept.clone());
+        self.charts.end_others(&self.plan).await;
+        let timeframes = self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect();
+        self.connection.info.update_filter(|filter| {
+            filter.set_tokens(kept);
+            filter.timeframes = timeframes;
+            filter.all = all;
+            filter.mode = mode.name();
+        });
+        self.connection
+            .change(Change {
+                clear: true,
+                add: slots.into_iter().map(|slot| Lane::new(slot, mode).with_condition(when.as_ref())).collect(),
+                firehose: Some(all.then_some(mode)),
+                inbox: Some(Arc::clone(&inbox)),
+                reply: self.frame(&message),
+                ..Change::default()
+            })
+            .await;
+        self.charts.begin(&self.plan, &inbox).await;
     }
 
     /// Refuses what stands in a field.
@@ -119,12 +236,13 @@ impl Stream {
 
     /// The tokens of a selection, each once, in order, and the symbols that nobody knows.
     fn resolve(&self, selection: &Selection) -> (Vec<InstrumentToken>, Vec<String>) {
-        let instruments = self.context.instruments.load();
+        let (instruments, permissions) = (self.context.instruments.load(), self.permissions());
         let mut seen = FxHashSet::default();
         let mut tokens: Vec<_> = selection.tokens.iter().copied().filter(|token| seen.insert(*token)).collect();
         let mut unknown = Vec::new();
         for symbol in &selection.symbols {
-            match instruments.resolve(symbol) {
+            // One that may not be had is as unknown as one that is not there.
+            match instruments.resolve(symbol).filter(|found| permissions.allows(found.token)) {
                 Some(found) => {
                     let token = found.token;
                     if seen.insert(token) {
@@ -137,9 +255,13 @@ impl Stream {
         (tokens, unknown)
     }
 
-    async fn subscribe(&mut self, subscribe: Subscribe) {
+    async fn subscribe(&mut self, mut subscribe: Subscribe) {
+        let permissions = self.permissions();
         let (tokens, unknown) = self.resolve(&subscribe.selection);
-        let most = self.context.max_tokens;
+        let (tokens, forbidden): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| permissions.allows(*token));
+        let most = self.context.max_tokens.min(permissions.max_tokens);
+        let asked = subscribe.mode;
+        subscribe.mode = asked.min(permissions.mode);
         if tokens.len() > most {
             let text = format!("{} is too many; at most {most} for one connection", tokens.len());
             return self.refuse_field("tokens", &text).await;
@@ -152,7 +274,12 @@ impl Stream {
             return self.refuse_tokens(refusal).await;
         }
         // Timeframes and no token at all: those of every instrument.
-        self.every = subscribe.selection.tokens.is_empty() && subscribe.selection.symbols.is_empty();
+        let every = subscribe.selection.tokens.is_empty() && subscribe.selection.symbols.is_empty();
+        if every && !timeframes.is_empty() && !permissions.firehose {
+            let text = "without tokens these are of every instrument, for which the permission stream:all is needed";
+            return self.refuse_field("timeframes", text).await;
+        }
+        self.every = every;
         self.plan = Plan {
             tokens: (!self.every).then(|| tokens.clone()),
             timeframes,
@@ -192,12 +319,19 @@ impl Stream {
         if !unknown.is_empty() {
             message["unknown_symbols"] = json!(unknown);
         }
+        if !forbidden.is_empty() {
+            message["unknown_tokens"] = json!(as_strings(&forbidden));
+        }
         if subscribe.live_candles {
             message["live_candles"] = json!(true);
         }
         self.when = subscribe.when.map(Arc::new);
         if let Some(when) = &subscribe.when {
             message["when"] = json!(when);
+        }
+        if asked > subscribe.mode {
+            let (asked, most) = (asked.name(), subscribe.mode.name());
+            message["warning"] = json!(format!("mode: {asked} is not permitted; ticks are sent as {most}"));
         }
         self.connection.info.update_filter(|filter| {
             filter.set_tokens(tokens.iter().copied());
@@ -301,6 +435,9 @@ impl Stream {
     }
 
     async fn set_all(&mut self, all: bool) {
+        if all && !self.permissions().firehose {
+            return self.refuse_field("all", "not permitted; the permission stream:all is needed").await;
+        }
         let encoding = Encoding { format: self.format, mode: self.mode };
         let inbox = self.connection.inbox();
         if all {
@@ -348,7 +485,12 @@ impl Stream {
         if !self.is_known(token) {
             return self.refuse_field("token", UNKNOWN_TOKEN).await;
         }
-        let bars = tokio::time::timeout(HISTORY_WAIT, self.context.engine.bars(token, timeframe, count)).await;
+        let bars = tokio::time::timeout(HISTORY_WAIT, self.context.engine.bars(token, timeframe, count));
+        let bars = tokio::select! {
+            bars = bars => bars,
+            // The reading loop tells it.
+            _ = self.connection.watch.over() => return,
+        };
         let closed = match bars {
             Ok(Ok(bars)) => bars.closed,
             Ok(Err(error)) => return self.refuse_field("action", &error.to_string()).await,
@@ -373,8 +515,12 @@ impl Stream {
         }
     }
 
-    /// Whether a token is of an instrument: one that is listed, or that the feed has.
+    /// Whether a token is of an instrument, one that is listed or that the feed has, and may be had: what may not is as
+    /// unknown as what is not there.
     fn is_known(&self, token: InstrumentToken) -> bool {
+        if !self.permissions().allows(token) {
+            return false;
+        }
         self.context.instruments.load().by_token(token.0).is_some()
             || self.context.board.table().load().contains_key(&token)
     }

@@ -3,6 +3,7 @@
 
 use super::encoding::Format;
 use crate::market::{InstrumentToken, Mode, When};
+use crate::secret::Secret;
 use simd_json::prelude::{ValueAsArray, ValueAsObject, ValueAsScalar, ValueObjectAccess, Writable};
 use simd_json::{BorrowedValue, Buffers};
 use std::fmt;
@@ -18,6 +19,10 @@ pub enum Request {
     SetAll(bool),
     /// Asks for a pong.
     Ping,
+    /// Tells who the client is, by a token or an API key.
+    Auth(Secret),
+    /// Replaces the connection's token by a newer one.
+    Refresh(Secret),
     /// Asks for candles of the past.
     History(HistoryRequest),
     /// Asks to be told when something happens.
@@ -97,7 +102,7 @@ const MAX_THROTTLE_MS: u64 = 3_600_000;
 /// Largest batch.
 const MAX_BATCH: u64 = 1_000;
 /// What a client may ask for.
-const ACTIONS: &str = "subscribe, unsubscribe, set_all, ping, history, register_alert, remove_alert";
+const ACTIONS: &str = "subscribe, unsubscribe, set_all, ping, auth, refresh, history, register_alert, remove_alert";
 
 /// Why a request was not understood.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -176,6 +181,8 @@ fn request(value: &BorrowedValue<'_>) -> Result<Request, RequestError> {
         Some("unsubscribe") => selection(value).map(Request::Unsubscribe),
         Some("set_all") => boolean(value, "all", true).map(Request::SetAll),
         Some("ping") => Ok(Request::Ping),
+        Some("auth") => credential(value).map(Request::Auth),
+        Some("refresh") => credential(value).map(Request::Refresh),
         Some("history") => history(value).map(Request::History),
         Some("register_alert") => alert(value).map(Request::RegisterAlert),
         Some("remove_alert") => text(value, "alert_id", "the id of an alert").map(Request::RemoveAlert),
@@ -308,6 +315,14 @@ fn selection(value: &BorrowedValue<'_>) -> Result<Selection, RequestError> {
         tokens,
         timeframes: strings(value, "timeframes", "a list of strings such as 1min, 5min or 1d")?,
     })
+}
+
+/// A token. What stood there instead is not shown: it may be a part of one.
+fn credential(value: &BorrowedValue<'_>) -> Result<Secret, RequestError> {
+    let text = value.get("token").and_then(|token| token.as_str()).filter(|text| !text.is_empty());
+    let wrong =
+        || RequestError::Field { field: "token", given: "what is there".into(), allowed: "a token or an API key" };
+    text.map(Secret::new).ok_or_else(wrong)
 }
 
 /// The field, unless it is missing or null, which means the same.

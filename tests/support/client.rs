@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
-use tokio_tungstenite::tungstenite::client::client;
+use tokio_tungstenite::tungstenite::client::{IntoClientRequest, client};
+use tokio_tungstenite::tungstenite::handshake::HandshakeError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
@@ -49,6 +50,23 @@ impl Client {
         let url = format!("ws://{}/ws/stream", tcp.peer_addr().unwrap());
         let (socket, _) = client(url, tcp).ok()?;
         Some(Self { socket })
+    }
+
+    /// A handshake with that path and query and further headers; the status when it is refused.
+    #[track_caller]
+    pub fn knock(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let tcp = TcpStream::connect(address).unwrap();
+        tcp.set_nodelay(true).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        match client(request, tcp) {
+            Ok((socket, _)) => Ok(Self { socket }),
+            Err(HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
+            Err(error) => panic!("neither welcome nor refused: {error}"),
+        }
     }
 
     /// The socket below, for what a WebSocket would not do.

@@ -12,6 +12,8 @@ use tickfan::demand::DemandSettings;
 use tickfan::duty::Idle;
 use tickfan::feed::market;
 use tickfan::gateway::{FeedSource, Gateway, Past, Settings, Threads};
+use tickfan::identity::gate::{Gate, GateSettings};
+use tickfan::identity::rate::Rate;
 use tickfan::server::accept::AcceptSettings;
 use tickfan::server::app::App;
 use tickfan::session::writer::WriterSettings;
@@ -44,6 +46,7 @@ pub fn settings() -> Settings {
         max_tokens_per_user: 9_000,
         upstream_reserve: 0,
         max_message: 65_536,
+        message_rate: Rate::per_second(0, 0),
         writer: WriterSettings { budget: 16_384, batch_delay_ns: 50_000_000, heartbeat_ns: 3_600_000_000_000 },
         demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },
         accept: AcceptSettings::default(),
@@ -67,18 +70,24 @@ pub fn start(settings: Settings, source: FeedSource) -> Running {
 
 /// [`start`], with a past.
 pub fn start_with(settings: Settings, source: FeedSource, past: Past) -> Running {
-    launch(settings, source, Clock::system(), past)
+    launch(GateSettings::default(), settings, source, Clock::system(), past)
 }
 
 /// [`start`], for a source that goes by `clock`.
 pub fn start_by(settings: Settings, source: FeedSource, clock: Clock) -> Running {
-    launch(settings, source, clock, Past::default())
+    launch(GateSettings::default(), settings, source, clock, Past::default())
 }
 
-fn launch(settings: Settings, source: FeedSource, clock: Clock, past: Past) -> Running {
+/// Starts a gateway that asks who its clients are.
+pub fn start_behind(gate: GateSettings, settings: Settings, source: FeedSource) -> Running {
+    launch(gate, settings, source, Clock::system(), Past::default())
+}
+
+fn launch(gate: GateSettings, settings: Settings, source: FeedSource, clock: Clock, past: Past) -> Running {
+    let gate = Arc::new(Gate::new(gate, clock.clone()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let instruments = Arc::new(ArcSwap::from_pointee(assembly::market_names(market::built_in_count())));
-    let gateway = runtime.block_on(Gateway::start_with(settings, source, instruments, clock, past)).unwrap();
+    let gateway = runtime.block_on(Gateway::start(settings, source, instruments, gate, clock, past)).unwrap();
     Running { address: gateway.address, app: Arc::clone(&gateway.app), gateway: Some(gateway), runtime: Some(runtime) }
 }
 

@@ -185,8 +185,8 @@ pub fn message(count: u32) -> Vec<u8> {
     builder.take().to_vec()
 }
 
-/// Everything the whole test process logs, at every level.
-fn log() -> &'static Mutex<Vec<u8>> {
+/// Everything the whole test process logs, at every level, from the first call on.
+pub fn log() -> &'static Mutex<Vec<u8>> {
     static LOG: OnceLock<&'static Mutex<Vec<u8>>> = OnceLock::new();
     struct Writer(&'static Mutex<Vec<u8>>);
     impl Write for Writer {

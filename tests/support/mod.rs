@@ -4,6 +4,7 @@
 pub mod client;
 pub mod exchange;
 pub mod gateway;
+pub mod keys;
 pub mod kite_bench;
 pub mod kite_client;
 pub mod kite_server;

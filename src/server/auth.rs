@@ -1,0 +1,70 @@
+//! `/auth/*`: what a token says, and, for development, new ones; and the check of the name the server is called by.
+
+use super::accept::Peer;
+use super::http::{Shared, answer, error};
+use super::upgrade::{refused, status_of};
+use crate::identity::issue::TokenRequest;
+use crate::identity::refusal::Refusal;
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
+use serde_json::json;
+
+/// Longest body.
+pub(super) const MAX_BODY: usize = 16 * 1_024;
+
+/// `POST /auth/token`: a new token for development.
+pub(super) async fn token(State(app): Shared, body: Bytes) -> Response {
+    const WANTED: &str =
+        "a JSON object is needed: sub, and where wanted email, name, session_id, roles, permissions, jti, expires_in";
+    let gate = &app.context.gate;
+    if !gate.issues_tokens() {
+        return error(
+            StatusCode::NOT_FOUND,
+            "this gateway issues no tokens: authentication is the user service's (dev_tokens)",
+        );
+    }
+    let Ok(request) = serde_json::from_slice::<TokenRequest>(&body) else {
+        return error(StatusCode::BAD_REQUEST, WANTED);
+    };
+    let expires_in = request.expires_in();
+    match gate.issue(request) {
+        Some(token) => {
+            answer(StatusCode::OK, json!({"access_token": token, "token_type": "bearer", "expires_in": expires_in}))
+        }
+        None => error(StatusCode::INTERNAL_SERVER_ERROR, "the token could not be signed"),
+    }
+}
+
+/// `GET /auth/verify`: whose a token is.
+pub(super) async fn verify(State(app): Shared, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+    let gate = &app.context.gate;
+    if !gate.is_configured() {
+        return error(StatusCode::NOT_FOUND, "authentication is not configured: every connection is an anonymous user");
+    }
+    let (parts, _) = request.into_parts();
+    let principal = match gate.credential(&parts) {
+        Ok(Some(token)) => gate.identify(&token, peer).await,
+        Ok(None) => Err(Refusal::Missing),
+        Err(refusal) => Err(refusal),
+    };
+    match principal {
+        Ok(who) => answer(
+            StatusCode::OK,
+            json!({"valid": true, "user_id": who.user, "sub": who.sub, "session_id": who.session_id, "name": who.name,
+                "roles": who.roles, "jti": who.jti, "iat": who.issued_at, "exp": who.expires_at, "proof": who.proof.name()}),
+        ),
+        Err(refusal) => answer(status_of(refusal), json!({"valid": false, "error": refusal.to_string()})),
+    }
+}
+
+/// Answers only to the names it may be called by.
+pub(super) async fn check_host(State(app): Shared, request: Request, next: Next) -> Response {
+    match app.context.gate.check_host(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refused(refusal),
+    }
+}

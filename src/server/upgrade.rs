@@ -1,0 +1,199 @@
+//! Upgrades: who it is, and the socket handed over to a session.
+
+use super::accept::Peer;
+use super::app::App;
+use super::http::{Shared, error};
+use super::kite_login;
+use crate::identity::credential::{self, SUBPROTOCOL};
+use crate::identity::gate::Gate;
+use crate::identity::principal::Principal;
+use crate::identity::refusal::Refusal;
+use crate::session::connection::{Arrival, Context, Entrant};
+use crate::session::{kite, stream};
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Bytes as WsBytes;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+/// How long a refused client may take to close its side, so that the reason reaches it before a reset does.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// `GET /ws/stream`: turns a connection into a WebSocket and hands its socket over to a session.
+pub(super) async fn stream(State(app): Shared, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let handshake = match Handshake::of(&mut parts) {
+        Ok(handshake) => handshake,
+        Err(answer) => return *answer,
+    };
+    let gate = &app.context.gate;
+    match gate.admit(&parts, peer).await.and_then(|principal| entrant(gate, principal, peer)) {
+        Ok(entrant) => hand_over(app, handshake, entrant, StatusCode::SERVICE_UNAVAILABLE, stream::serve),
+        Err(refusal) => {
+            tracing::debug!(reason = refusal.label(), %peer, "a connection was refused");
+            handshake.refuse(refusal)
+        }
+    }
+}
+
+/// The upgrade of Kite's clients, which show a pair in the query. They are answered by HTTP, and a refusal ends the
+/// connection, as Kite's does.
+pub(super) async fn kite(State(app): Shared, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let mut response = kite_response(app, peer, &mut parts).await;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn kite_response(app: Arc<App>, peer: IpAddr, parts: &mut Parts) -> Response {
+    let token = match kite_login::access_token(parts.uri.query().unwrap_or_default()) {
+        Ok(token) => token,
+        Err(refusal) => return error(StatusCode::FORBIDDEN, refusal.to_string()),
+    };
+    let handshake = match Handshake::of(parts) {
+        Ok(handshake) => handshake,
+        Err(answer) => return *answer,
+    };
+    let gate = &app.context.gate;
+    match gate.admit_kite(&parts.headers, &token, peer).await.and_then(|who| entrant(gate, Some(who), peer)) {
+        // What Kite answers to too many connections.
+        Ok(entrant) => hand_over(app, handshake, entrant, StatusCode::TOO_MANY_REQUESTS, kite::serve),
+        Err(refusal) => {
+            tracing::debug!(reason = refusal.label(), %peer, "a Kite client was refused");
+            let status = if matches!(refusal.status(), 429 | 503) { 429 } else { 403 };
+            error(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), refusal.to_string())
+        }
+    }
+}
+
+/// Answers a handshake and serves what comes after it; `full` is the answer when there is no place.
+fn hand_over<Served>(
+    app: Arc<App>,
+    handshake: Handshake,
+    entrant: Entrant,
+    full: StatusCode,
+    serve: impl FnOnce(Arrival, Arc<Context>) -> Served + Send + 'static,
+) -> Response
+where
+    Served: Future<Output = ()> + Send,
+{
+    let Some(place) = app.context.place() else {
+        let mut full = error(full, "as many connections as allowed (max_connections)");
+        full.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        return full;
+    };
+    handshake.accept(async move |socket, early| match socket.into_std() {
+        Ok(socket) => serve(Arrival { socket, early, place, entrant }, Arc::clone(&app.context)).await,
+        Err(problem) => tracing::debug!(%problem, "an upgraded socket was gone"),
+    })
+}
+
+/// A request for a WebSocket that is one.
+pub(super) struct Handshake {
+    response: Response,
+    on_upgrade: OnUpgrade,
+}
+
+impl Handshake {
+    /// Looks at a request's head; its answer where it is no handshake.
+    pub fn of(parts: &mut Parts) -> Result<Self, Box<Response>> {
+        // The library wants the request without a body; it looks at the head only.
+        let mut bare = axum::http::Request::new(());
+        *bare.method_mut() = parts.method.clone();
+        *bare.uri_mut() = parts.uri.clone();
+        *bare.version_mut() = parts.version;
+        *bare.headers_mut() = parts.headers.clone();
+        let mut response = create_response_with_body(&bare, Body::empty)
+            .map_err(|problem| error(StatusCode::BAD_REQUEST, format!("not a WebSocket handshake: {problem}")))?;
+        if credential::offers_subprotocol(&parts.headers) {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+        let on_upgrade =
+            on_upgrade.ok_or_else(|| error(StatusCode::BAD_REQUEST, "this connection cannot be upgraded"))?;
+        Ok(Self { response, on_upgrade })
+    }
+
+    /// Answers, and gives the socket and what came early on it to a task of its own.
+    pub fn accept<Served>(self, serve: impl FnOnce(TcpStream, WsBytes) -> Served + Send + 'static) -> Response
+    where
+        Served: Future<Output = ()> + Send,
+    {
+        tokio::spawn(async move {
+            if let Some((socket, early)) = upgraded(self.on_upgrade).await {
+                serve(socket, early).await;
+            }
+        });
+        self.response
+    }
+
+    /// Tells a refusal: by HTTP, or by a close frame, since a browser shows its page nothing else. That takes no place at a
+    /// writer.
+    pub fn refuse(self, refusal: Refusal) -> Response {
+        if refusal.is_before_upgrade() {
+            return refused(refusal);
+        }
+        self.accept(async move |mut socket, _| {
+            let farewell = async {
+                socket.write_all(&refusal.close().frame()).await?;
+                socket.shutdown().await?;
+                let mut sink = [0; 1_024];
+                while socket.read(&mut sink).await? > 0 {}
+                std::io::Result::Ok(())
+            };
+            // Whatever the client makes of it, that was the end.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        })
+    }
+}
+
+/// A refusal as an HTTP answer.
+pub(super) fn refused(refusal: Refusal) -> Response {
+    let mut answer = error(status_of(refusal), refusal.to_string());
+    if matches!(refusal.status(), 429 | 503) {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    answer
+}
+
+/// Its status.
+pub(super) fn status_of(refusal: Refusal) -> StatusCode {
+    StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN)
+}
+
+fn entrant(gate: &Gate, principal: Option<Principal>, peer: IpAddr) -> Result<Entrant, Refusal> {
+    match principal {
+        Some(principal) => Ok(Entrant { watch: gate.enter(principal)?, unproved: None, peer }),
+        None => {
+            let (watch, permit) = gate.enter_unproved()?;
+            Ok(Entrant { watch, unproved: Some(permit), peer })
+        }
+    }
+}
+
+async fn upgraded(on_upgrade: OnUpgrade) -> Option<(TcpStream, WsBytes)> {
+    let upgraded = match on_upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(problem) => {
+            tracing::debug!(%problem, "an upgrade did not happen");
+            return None;
+        }
+    };
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        tracing::error!("an upgraded connection is no TCP socket");
+        return None;
+    };
+    Some((parts.io.into_inner(), parts.read_buf))
+}
