@@ -219,19 +219,16 @@ fn a_request_that_is_none_is_answered_and_closes_nothing() {
 }
 
 #[test]
-fn what_is_not_served_yet_says_so() {
-    let (gateway, _script) = scripted();
+fn a_refused_request_changes_nothing() {
+    let (gateway, script) = scripted();
     let mut tab = gateway.client();
-    let requests = [
-        json!({"action": "history", "token": "738561", "timeframe": "5min", "count": 50}),
-        json!({"action": "register_alert", "alert": {"type": "price_cross", "token": "738561"}}),
-        json!({"action": "remove_alert", "alert_id": "x"}),
-    ];
-    for request in requests {
-        let reply = tab.ask(&request);
-        assert_eq!(reply["type"], "error");
-        assert!(reply["error"].as_str().unwrap().contains(request["action"].as_str().unwrap()), "{reply}");
-    }
+    tab.subscribe(&[RELIANCE], json!({}));
+    let reply = tab.ask(&json!({"action": "unsubscribe", "tokens": [RELIANCE], "timeframes": ["fortnight"]}));
+    assert_eq!((&reply["type"], &reply["field"]), (&json!("error"), &json!("timeframes")));
+    script.push(&[full(RELIANCE, 1)]);
+    assert_eq!(tab.next()["token"], RELIANCE.to_string());
+    drop(tab);
+    gateway.until_empty();
 }
 
 #[test]

@@ -382,14 +382,14 @@ impl Stream {
 
     async fn unsubscribe(&mut self, selection: Selection) {
         let everything = selection.is_empty();
-        let (named, _) = self.resolve(&selection);
-        let removed: Vec<_> = if everything { self.slots.keys().copied().collect() } else { named.clone() };
-        let slots: Vec<_> = removed.iter().filter_map(|token| self.slots.remove(token)).collect();
         let ended = match parse_timeframes(&selection.timeframes) {
             Ok(_) if everything => std::mem::take(&mut self.plan.timeframes),
             Ok(ended) => ended,
             Err(error) => return self.refuse_field("timeframes", &error.to_string()).await,
         };
+        let (named, _) = self.resolve(&selection);
+        let removed: Vec<_> = if everything { self.slots.keys().copied().collect() } else { named.clone() };
+        let slots: Vec<_> = removed.iter().filter_map(|token| self.slots.remove(token)).collect();
         self.plan.timeframes.retain(|(timeframe, _)| !ended.iter().any(|(other, _)| other == timeframe));
         self.every &= !everything;
         if let Some(tokens) = &mut self.plan.tokens {

@@ -10,6 +10,7 @@ use tickfan::assembly;
 use tickfan::clock::Clock;
 use tickfan::demand::DemandSettings;
 use tickfan::duty::Idle;
+use tickfan::engine::EngineSettings;
 use tickfan::feed::market;
 use tickfan::gateway::{FeedSource, Gateway, Past, Settings, Threads};
 use tickfan::identity::gate::{Gate, GateSettings};
@@ -50,7 +51,7 @@ pub fn settings() -> Settings {
         writer: WriterSettings { budget: 16_384, batch_delay_ns: 50_000_000, heartbeat_ns: 3_600_000_000_000 },
         demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },
         accept: AcceptSettings::default(),
-        engine: tickfan::engine::EngineSettings::default(),
+        engine: EngineSettings { linger_ns: 50_000_000, ..EngineSettings::default() },
         hours: tickfan::market::Calendar::built_in().unwrap(),
     }
 }
