@@ -17,6 +17,7 @@ use crate::identity::rate::Rate;
 use crate::kite::instruments::{self, Instruments, Row};
 use crate::market::candle::TradesOptions;
 use crate::market::{Calendar, SegmentKind};
+use crate::sandbox::{SandboxSettings, Scenario};
 use crate::server::accept::AcceptSettings;
 use crate::server::app::FeedStatus;
 use crate::session::writer::WriterSettings;
@@ -60,6 +61,9 @@ pub enum AssemblyError {
     /// The calendar.
     #[error("setting calendar: {0}")]
     Calendar(String),
+    /// The sandbox's faults.
+    #[error("setting sandbox_scenario: {0}")]
+    Scenario(#[from] crate::sandbox::ScenarioError),
     /// The instruments.
     #[error("setting instruments: {0}")]
     Instruments(#[from] instruments::LoadError),
@@ -196,7 +200,7 @@ pub fn feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError>
     }
 }
 
-fn market_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError> {
+fn market_options(config: &Config, clock: &Clock) -> MarketOptions {
     let mut options = MarketOptions::new(clock.unix_seconds() as u32);
     options.rate = config.market_rate;
     options.instruments = market_instruments(config);
@@ -205,7 +209,27 @@ fn market_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyErr
         config::MarketShape::Steady => market::Shape::Steady,
         config::MarketShape::Open => market::Shape::Open,
     };
-    let feed = MarketFeed::new(options)?;
+    options
+}
+
+/// The sandbox's settings: the market's, and Kite's credentials, when they are set, as the only ones let in.
+///
+/// # Errors
+/// When the scenario cannot be read or is none.
+pub fn sandbox(config: &Config, clock: &Clock) -> Result<SandboxSettings, AssemblyError> {
+    let mut settings = SandboxSettings::new(config.listen, market_options(config, clock));
+    settings.api_key = config.kite_api_key.clone();
+    settings.access_token = config.kite_access_token.clone();
+    settings.max_tokens = config.sandbox_max_tokens;
+    settings.max_connections = config.sandbox_max_connections;
+    if let Some(path) = &config.sandbox_scenario {
+        settings.scenario = Scenario::load(path)?;
+    }
+    Ok(settings)
+}
+
+fn market_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError> {
+    let feed = MarketFeed::new(market_options(config, clock))?;
     let (counters, rate) = (feed.counters(), config.market_rate);
     let status = FeedStatus(Arc::new(move || {
         json!({"name": "market", "state": "live", "rate": rate, "ticks": counters.ticks(),

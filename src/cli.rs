@@ -1,6 +1,7 @@
 //! The commands of the program.
 
 mod indicators;
+mod market;
 
 use crate::assembly;
 use crate::clock::Clock;
@@ -69,6 +70,7 @@ pub fn command() -> Command {
         .subcommand(login::command())
         .subcommand(identity::token_command())
         .subcommand(identity::hash_key_command())
+        .subcommand(market::command())
         .subcommand(
             Command::new("record")
                 .about("Writes what the feed yields to a tape, until interrupted")
@@ -117,6 +119,7 @@ pub fn run() -> ExitCode {
         Some(("login", matches)) => login::run(matches),
         Some(("token", matches)) => identity::token(matches),
         Some(("hash-key", matches)) => identity::hash_key(matches),
+        Some(("market", matches)) => market::run(matches),
         Some(("record", matches)) => record_feed(matches),
         _ => serve(&matches),
     };

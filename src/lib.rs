@@ -51,6 +51,7 @@
 //! | [`duty`], [`server`], [`record`] | the data plane's loop; HTTP and upgrades; a feed onto a tape |
 //! | [`session`] | one browser tab: its reading and its writing half |
 //! | [`engine`] | candles, indicators and alerts, computed once on a thread of their own |
+//! | [`sandbox`] | the embedded market behind a socket like Kite's, with faults on demand |
 //! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
 //! | [`decode`], [`candles`], [`indicators`] | at the desk: a tape's ticks and candles, indicators over a file of bars |
@@ -83,6 +84,7 @@ pub mod indicators;
 pub mod kite;
 pub mod market;
 pub mod record;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod session;

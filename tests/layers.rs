@@ -26,6 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("session", &["market", "wire", "identity", "kite::instruments", "fanout", "engine", "clock", "secret", "stats"]),
     ("freshness", &["market", "wire", "kite::instruments", "fanout", "feed", "session", "clock"]),
     ("duty", &["market", "fanout::publisher", "fanout::slot", "feed", "session", "clock", "stats"]),
+    ("sandbox", &["market", "kite::packet", "feed", "secret"]),
     ("demand", &["market", "fanout::board"]),
     ("server", &["market", "identity", "kite::instruments", "fanout", "session", "stats", "duty"]),
     ("decode", &["market", "kite::packet", "tape"]),

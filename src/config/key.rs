@@ -172,6 +172,14 @@ settings! {
         /// How ticks are spread over time: evenly, or in bursts as after the opening bell.
         market_shape: MarketShape = "steady", Words(MarketShape::WORDS);
     }
+    "Sandbox" {
+        /// For `tickfan market`: file of the faults to inject, in time; `tickfan market --help` describes it.
+        sandbox_scenario: Option<PathBuf> = "", Form("a path");
+        /// For `tickfan market`: most tokens of a connection; Kite's limit is the default.
+        sandbox_max_tokens: usize = "3000", Range(1, 9_000), unit "tokens";
+        /// For `tickfan market`: most connections of an API key; Kite's limit is the default.
+        sandbox_max_connections: usize = "3", Range(1, 1_000), unit "connections";
+    }
     "Tape" {
         /// How many times faster than recorded the tape is played; max waits only for readers.
         tape_speed: TapeSpeed = "1", Number { min: 0.01, max: 10_000.0, or: "max" };

@@ -39,6 +39,9 @@ const BACKLOG_NS: u64 = 2_000_000_000;
 const BUSY_RATE: u32 = 1_000;
 const NAP_NS: u64 = 1_000_000;
 
+/// From one day to the next.
+const DAY_S: u32 = 86_400;
+
 /// What the market is like.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MarketOptions {
@@ -151,6 +154,17 @@ impl MarketFeed {
     /// A handle for any thread that wants to show what has happened.
     pub fn counters(&self) -> Arc<MarketCounters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Begins the next day at `now_ns`: volume, day prices and open interest's range start afresh, the exchange's clock
+    /// jumps by 24 hours, and the next poll sends every instrument.
+    pub fn begin_day(&mut self, now_ns: u64) {
+        let elapsed_s = self.clock.map_or(0, |clock| now_ns.saturating_sub(clock.start_ns) / 1_000_000_000);
+        self.options.start_epoch_s = self.options.start_epoch_s.wrapping_add(elapsed_s as u32).wrapping_add(DAY_S);
+        for book in &mut self.books {
+            book.begin_day(self.options.start_epoch_s, &mut self.random);
+        }
+        self.clock = None;
     }
 
     /// One packet for every instrument, so that nobody waits for a quiet one. Regardless of the budget: it is once.

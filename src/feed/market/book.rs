@@ -85,6 +85,19 @@ impl Book {
         self.lay_out(random);
     }
 
+    /// The next day's first state: it opens where it closed.
+    pub(super) fn begin_day(&mut self, epoch_s: u32, random: &mut Random) {
+        let price = self.tick.last_price;
+        self.tick.ohlc = Ohlc { open: price, high: price, low: price, close: price };
+        self.tick.exchange_timestamp = epoch_s;
+        if self.tick.layout == Layout::Tradable {
+            let oi = self.tick.oi;
+            self.open(epoch_s, random);
+            // Open interest is what stays from day to day.
+            (self.tick.oi, self.tick.oi_day_high, self.tick.oi_day_low) = (oi, oi, oi);
+        }
+    }
+
     /// As it is now.
     pub(super) fn tick(&self) -> &Tick {
         &self.tick
