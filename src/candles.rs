@@ -3,10 +3,10 @@
 use crate::kite::packet::{self, packets};
 use crate::market::candle::{Bars, Candle, CandleBuilder, Outcome, Trades, TradesOptions};
 use crate::market::{Calendar, InstrumentToken, SegmentKind, Timeframe, calendar::Ist};
-use crate::tape::{TapeEnd, TapeError, TapeReader};
+use crate::tape::{Records, TapeEnd, TapeError};
 use rustc_hash::FxHashMap;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 /// Which bars are wanted.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct Summary {
 /// # Errors
 /// When the tape cannot be read or the output fails. Broken messages are counted instead.
 pub fn candles(
-    mut tape: TapeReader<impl Read>,
+    mut tape: impl Records,
     options: &CandlesOptions,
     kind: impl Fn(InstrumentToken) -> SegmentKind,
     mut out: impl Write,

@@ -73,13 +73,25 @@ pub fn command() -> Command {
         .subcommand(market::command())
         .subcommand(
             Command::new("record")
-                .about("Writes what the feed yields to a tape, until interrupted")
+                .about("Writes what the feed yields to a tape, packed and safe against a crash, until interrupted")
                 .arg(
                     Arg::new("output")
                         .value_name("TAPE")
                         .required(true)
                         .value_parser(value_parser!(PathBuf))
-                        .help("The file; an existing tape is continued behind its last whole record"),
+                        .help(
+                            "The file; an existing tape is continued behind its last whole record. Or a folder (one that \
+                             is there, or a path that ends in /), which gets a tape a day, named YYYY-MM-DD-NNNN.tape by \
+                             the date in India",
+                        ),
+                )
+                .arg(
+                    Arg::new("max-mib")
+                        .long("max-mib")
+                        .value_name("N")
+                        .default_value("1024")
+                        .value_parser(value_parser!(u64).range(1..=1_048_576))
+                        .help("In a folder, begin another tape when one has so many MiB, 1 to 1048576"),
                 )
                 .arg(
                     Arg::new("symbol")
@@ -271,7 +283,8 @@ fn record_feed(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             eprint!("\r{} messages, {} bytes ", so_far.messages, so_far.bytes);
         }
     };
-    let recording = Recording { tokens: &tokens, path: output, length, stop: &stop };
+    let most_bytes = matches.get_one::<u64>("max-mib").copied().unwrap_or(1_024) << 20;
+    let recording = Recording { tokens: &tokens, path: output, most_bytes, length, stop: &stop };
     let recorded = record::record(&mut *source.feed, &mut poll, &clock, recording, progress)?;
     if shown {
         eprintln!();

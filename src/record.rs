@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::market::{Demand, InstrumentToken, Mode};
-use crate::tape::{TapeError, TapeWriter};
+use crate::tape::{ReelWriter, TapeEnd, TapeError, TapeWriter};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,20 +33,56 @@ pub enum RecordError {
 pub struct Recording<'a> {
     /// Asked of the feed in full mode.
     pub tokens: &'a [InstrumentToken],
-    /// The tape.
+    /// The tape, continued behind its last good record; or a folder, made if it is not there and the path ends in a
+    /// slash, which gets a tape a day.
     pub path: &'a Path,
+    /// Most bytes of a tape in a folder, after which the next is begun.
+    pub most_bytes: u64,
     /// For how long; until `stop` is set if `None`.
     pub length: Option<Duration>,
     /// Ends the recording.
     pub stop: &'a AtomicBool,
 }
 
-/// How often the tape is flushed and progress is told.
-const FLUSH_NS: u64 = 1_000_000_000;
+/// How often the tape is flushed and progress is told. With the longest sleep below, less than a second passes.
+const FLUSH_NS: u64 = 500_000_000;
 /// Messages are written as they come; the feed is asked again after so many packets.
 const BUDGET: usize = 1_024;
 
-/// Records `feed`. `progress` is called about once a second. Heartbeats are left out. Blocks: has a thread to itself.
+/// What is written to.
+enum Tape {
+    One(TapeWriter),
+    Reel(ReelWriter),
+}
+
+impl Tape {
+    fn open(path: &Path, most_bytes: u64) -> Result<Self, TapeError> {
+        if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Ok(Self::Reel(ReelWriter::new(path, most_bytes)?));
+        }
+        let (tape, end) = TapeWriter::resume(path)?;
+        if end != TapeEnd::Complete {
+            tracing::warn!(tape = %path.display(), %end, "the tape was not whole; it goes on behind its good part");
+        }
+        Ok(Self::One(tape))
+    }
+
+    fn append(&mut self, time_ns: u64, message: &[u8]) -> Result<(), TapeError> {
+        match self {
+            Self::One(tape) => tape.append(time_ns, message),
+            Self::Reel(reel) => reel.append(time_ns, message),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), TapeError> {
+        match self {
+            Self::One(tape) => tape.flush(),
+            Self::Reel(reel) => reel.flush(),
+        }
+    }
+}
+
+/// Records `feed`. `progress` is called about twice a second. Heartbeats are left out. Blocks: has a thread to itself.
 ///
 /// # Errors
 /// When the tape cannot be written.
@@ -57,8 +93,8 @@ pub fn record(
     recording: Recording<'_>,
     mut progress: impl FnMut(Recorded),
 ) -> Result<Recorded, RecordError> {
-    let Recording { tokens, path, length, stop } = recording;
-    let (mut tape, _) = TapeWriter::resume(path)?;
+    let Recording { tokens, path, most_bytes, length, stop } = recording;
+    let mut tape = Tape::open(path, most_bytes)?;
     feed.register(poll.registry(), mio::Token(0))?;
     let demand: Vec<_> = tokens.iter().map(|token| Demand { token: *token, mode: Some(Mode::Full) }).collect();
     feed.demand(&demand);

@@ -1,32 +1,51 @@
 //! Tapes: a session recorded as the bytes that came from Kite, each message with its time of receipt.
 //!
-//! A file is a header (`TICKTAPE`, then the version as `u32`), then records: `u64` receive time in nanoseconds since
-//! 1970, `u32` length, `u32` CRC-32 over time, length and message, then the message. All integers are big endian, as
-//! Kite's own. A record stands for itself, so a tape whose recorder was killed is good up to its last whole record:
-//! [`TapeReader`] stops there and says why ([`TapeEnd`]), [`TapeWriter::resume`] cuts the rest off and goes on.
+//! A file is a header (`TICKTAPE`, then the version as `u32`), then, by version:
+//!
+//! 1. *plain*: records, each `u64` receive time in nanoseconds since 1970, `u32` length, `u32` CRC-32 over time, length
+//!    and message, then the message.
+//! 2. *packed*: blocks, each `u32` packed length, `u32` plain length, `u32` flags, `u32` CRC-32 over these and the packed
+//!    bytes, then these. The packed bytes of all blocks are one Zstandard stream, flushed at the end of each, which
+//!    begins anew where flag 1 is set. Unpacked they are records without checksums: time, length, message.
+//!
+//! All integers are big endian, as Kite's own. A record, or a block, stands for itself, so a tape whose recorder was
+//! killed is good up to its last whole one: [`TapeReader`] stops there and says why ([`TapeEnd`]),
+//! [`TapeWriter::resume`] cuts the rest off and goes on.
+//!
+//! A folder of tapes is written by [`ReelWriter`] and read, in order, by [`Reel`].
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+mod pack;
+mod reel;
+mod roll;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use pack::Unpacker;
+pub use reel::{Reel, tapes_at};
+pub use roll::ReelWriter;
 pub use scan::{TapeScan, scan};
 pub use writer::TapeWriter;
 
 /// The first bytes of every tape.
 pub const MAGIC: [u8; 8] = *b"TICKTAPE";
 
-/// The version this program writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+/// The version of a plain tape.
+pub const PLAIN: u32 = 1;
+
+/// The version of a packed tape.
+pub const PACKED: u32 = 2;
 
 /// The longest message a tape takes, 64 MiB: a hundred times Kite's largest. A longer length in a file is damage.
 pub const MAX_MESSAGE: usize = 64 << 20;
 
 const FILE_HEADER: usize = 12;
+/// Of a plain record, and of a block.
 const RECORD_HEADER: usize = 16;
 
 /// Reads ahead this much, so that a replay costs few system calls.
@@ -50,12 +69,18 @@ pub enum TapeError {
         path: PathBuf,
     },
     /// A tape of another version.
-    #[error("{} is a tape of version {found}; this program reads version {VERSION}", path.display())]
+    #[error("{} is a tape of version {found}; this program reads {PLAIN} and {PACKED}", path.display())]
     Version {
         /// The file.
         path: PathBuf,
         /// Its version.
         found: u32,
+    },
+    /// A folder without a tape.
+    #[error("{} holds no file whose name ends in .tape", path.display())]
+    NoTapes {
+        /// The folder.
+        path: PathBuf,
     },
     /// A message longer than [`MAX_MESSAGE`]; it was not written.
     #[error("a message of {bytes} bytes does not fit on {}, the limit is {MAX_MESSAGE}", path.display())]
@@ -88,21 +113,45 @@ impl std::fmt::Display for TapeEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Complete => f.write_str("complete"),
-            Self::Torn { offset } => write!(f, "torn: ends within the record at byte {offset}"),
+            Self::Torn { offset } => write!(f, "torn: ends within the record or block at byte {offset}"),
             Self::Damaged { offset } => {
-                write!(f, "damaged: the record at byte {offset} has a wrong checksum or length")
+                write!(f, "damaged: the record or block at byte {offset} has a wrong checksum or length")
             }
         }
     }
 }
 
-/// Reads a tape record by record, reusing one buffer.
+/// Records in the order in which they came: a tape's, or a folder's.
+pub trait Records {
+    /// The next record as receive time (nanoseconds since 1970) and message; `None` at the end, whatever the reason.
+    ///
+    /// # Errors
+    /// When a file can no longer be read.
+    fn next(&mut self) -> Result<Option<(u64, &[u8])>, TapeError>;
+
+    /// How it ended; `None` while it goes on.
+    fn end(&self) -> Option<TapeEnd>;
+}
+
+impl<R: Read> Records for TapeReader<R> {
+    fn next(&mut self) -> Result<Option<(u64, &[u8])>, TapeError> {
+        Self::next(self)
+    }
+
+    fn end(&self) -> Option<TapeEnd> {
+        self.end
+    }
+}
+
+/// Reads a tape record by record, reusing its buffers.
 #[derive(Debug)]
 pub struct TapeReader<R> {
     input: R,
+    /// Of a packed tape.
+    unpacker: Option<Unpacker>,
     /// For errors only.
     path: PathBuf,
-    /// Where the next record begins.
+    /// Where the next record, or block, begins.
     offset: u64,
     records: u64,
     time_ns: u64,
@@ -133,11 +182,13 @@ impl<R: Read> TapeReader<R> {
             return Err(TapeError::NotATape { path: path.into() });
         }
         let found = u32_at(&header, 8);
-        if found != VERSION {
-            return Err(TapeError::Version { path: path.into(), found });
-        }
+        let unpacker = match found {
+            PLAIN => None,
+            PACKED => Some(Unpacker::default()),
+            _ => return Err(TapeError::Version { path: path.into(), found }),
+        };
         let (offset, message) = (FILE_HEADER as u64, Vec::new());
-        Ok(Self { input, path: path.into(), offset, records: 0, time_ns: 0, message, end: None })
+        Ok(Self { input, unpacker, path: path.into(), offset, records: 0, time_ns: 0, message, end: None })
     }
 
     /// The next record as receive time (nanoseconds since 1970) and message; `None` at the tape's end, for whatever
@@ -157,7 +208,8 @@ impl<R: Read> TapeReader<R> {
     /// When the file can no longer be read.
     pub fn advance(&mut self) -> Result<bool, TapeError> {
         if self.end.is_none() {
-            self.end = self.read_record().map_err(|source| TapeError::Io { path: self.path.clone(), source })?;
+            let end = if self.unpacker.is_some() { self.unpack_record() } else { self.read_record() };
+            self.end = end.map_err(|source| TapeError::Io { path: self.path.clone(), source })?;
         }
         Ok(self.end.is_none())
     }
@@ -180,6 +232,29 @@ impl<R: Read> TapeReader<R> {
     /// How the tape ended; `None` while it goes on.
     pub fn end(&self) -> Option<TapeEnd> {
         self.end
+    }
+
+    /// Whether it is a packed tape.
+    pub fn is_packed(&self) -> bool {
+        self.unpacker.is_some()
+    }
+
+    /// Takes the next record of the current block, or of the next one; `Some` when there is no further one.
+    fn unpack_record(&mut self) -> io::Result<Option<TapeEnd>> {
+        let Some(unpacker) = &mut self.unpacker else { return Ok(None) };
+        loop {
+            if let Some((time_ns, message)) = unpacker.next_record() {
+                self.time_ns = time_ns;
+                self.message.clear();
+                self.message.extend_from_slice(message);
+                self.records += 1;
+                return Ok(None);
+            }
+            match unpacker.read_block(&mut self.input, self.offset)? {
+                Ok(bytes) => self.offset += bytes,
+                Err(end) => return Ok(Some(end)),
+            }
+        }
     }
 
     /// Reads one record into the buffer; `Some` when there is no further one.
@@ -219,6 +294,9 @@ impl<R: Read + Seek> TapeReader<R> {
         let start = FILE_HEADER as u64;
         self.input.seek(SeekFrom::Start(start)).map_err(|source| TapeError::Io { path: self.path.clone(), source })?;
         (self.offset, self.records, self.end) = (start, 0, None);
+        if let Some(unpacker) = &mut self.unpacker {
+            unpacker.start_over();
+        }
         Ok(())
     }
 }

@@ -183,7 +183,7 @@ fn what_is_recorded_is_replayed() {
     let mut poll = mio::Poll::new().unwrap();
     let stop = AtomicBool::new(false);
     let length = Some(Duration::from_millis(400));
-    let recording = Recording { tokens: &[], path: &path, length, stop: &stop };
+    let recording = Recording { tokens: &[], path: &path, most_bytes: u64::MAX, length, stop: &stop };
     let recorded = record(&mut feed, &mut poll, &clock, recording, |_| {}).unwrap();
     let found = scan(&path).unwrap();
     assert_eq!((found.messages, found.broken), (recorded.messages, 0));

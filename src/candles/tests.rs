@@ -2,6 +2,7 @@ use super::*;
 use crate::kite::packet::MessageBuilder;
 use crate::market::calendar::Date;
 use crate::market::{Mode, Tick};
+use crate::tape::TapeReader;
 use crate::tape::TapeWriter;
 
 const TOKEN: InstrumentToken = InstrumentToken(408_065);

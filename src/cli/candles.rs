@@ -6,7 +6,7 @@ use crate::kite::instruments;
 use crate::market::calendar::{Calendar, Listing, SegmentKind};
 use crate::market::candle::DEFAULT_GRACE_NS;
 use crate::market::{InstrumentToken, Timeframe};
-use crate::tape::{TapeEnd, TapeReader};
+use crate::tape::{Reel, TapeEnd};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub(super) fn command() -> Command {
                 .value_name("FILE")
                 .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("The tape; its times of receipt are the clock"),
+                .help("The tape, or a folder of tapes; its times of receipt are the clock"),
         )
         .arg(
             Arg::new("timeframe")
@@ -90,7 +90,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         None => SegmentKind::of(&Listing { token, exchange: "", name: "", has_derivatives: false }),
     };
     let out = io::BufWriter::new(io::stdout().lock());
-    match candles(TapeReader::open(path)?, &options, kind, out) {
+    match candles(Reel::open(path)?, &options, kind, out) {
         Ok(summary) => {
             if let Some(end) = summary.end.filter(|end| *end != TapeEnd::Complete) {
                 eprintln!("{}: {end}", path.display());

@@ -134,7 +134,8 @@ settings! {
     "Listening" {
         /// Address and port where browsers connect. Port 0 takes a free one.
         listen: SocketAddr = "127.0.0.1:8081", Form("an IP address with a port, such as 127.0.0.1:8081");
-        /// Where ticks come from: the embedded market, Zerodha Kite, or a recorded tape.
+        /// Where ticks come from: the embedded market, Zerodha Kite, or recorded tapes: a file, a folder of *.tape by name, or
+        /// several with commas between them.
         feed: FeedChoice = "market", Form("market, kite or tape:FILE");
     }
     "Kite" {

@@ -4,15 +4,13 @@
 //! test needs no sleeping. Reading the file happens within `poll` through a read-ahead buffer: a tape on a local disk
 //! is in the page cache since the scan that opening makes, so this does not block for long.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Demand, Feed};
 use crate::clock::MarketTime;
 use crate::market::InstrumentToken;
-use crate::tape::{TapeEnd, TapeError, TapeReader, TapeScan, scan};
+use crate::tape::{Reel, TapeEnd, TapeError, TapeScan, scan};
 
 mod options;
 mod progress;
@@ -26,12 +24,12 @@ pub use progress::TapeProgress;
 /// and a tape of one message does not spin.
 const SEAM_NS: f64 = 1e9;
 
-/// Replays one tape. See [`TapeOptions`].
+/// Replays one tape, or several as one. See [`TapeOptions`].
 #[derive(Debug)]
 pub struct TapeFeed {
     options: TapeOptions,
     found: TapeScan,
-    reader: TapeReader<BufReader<File>>,
+    reader: Reel,
     state: State,
     progress: Arc<TapeProgress>,
     time: MarketTime,
@@ -50,7 +48,7 @@ enum State {
 }
 
 impl TapeFeed {
-    /// Scans the tape and is ready to play it. Reads the whole file once: seconds for gigabytes, so call it while
+    /// Scans the tapes and is ready to play them. Reads every file once, whole: seconds for gigabytes, so call it while
     /// starting, never on the hot path.
     ///
     /// # Errors
@@ -61,7 +59,7 @@ impl TapeFeed {
             tracing::warn!(tape = %options.path.display(), good_records = found.messages, end = %found.end,
                 "the tape is not whole; its good part is played");
         }
-        let reader = TapeReader::open(&options.path)?;
+        let reader = Reel::open(&options.path)?;
         let progress = Arc::new(TapeProgress::new(found.messages));
         let state = match options.start {
             Start::AtOnce => State::Starting,
@@ -80,7 +78,7 @@ impl TapeFeed {
         Arc::clone(&self.progress)
     }
 
-    /// The file being played.
+    /// What is being played, as it was named.
     pub fn path(&self) -> &PathBuf {
         &self.options.path
     }

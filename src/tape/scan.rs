@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustc_hash::FxHashSet;
 
-use super::{TapeEnd, TapeError, TapeReader};
+use super::{Records, Reel, TapeEnd, TapeError};
 use crate::kite::packet::packets;
 use crate::market::InstrumentToken;
 
@@ -23,16 +23,16 @@ pub struct TapeScan {
     pub first_ns: u64,
     /// Receive time of the last record, likewise.
     pub last_ns: u64,
-    /// How it ends.
+    /// How it ends: the first damage, or complete.
     pub end: TapeEnd,
 }
 
-/// Reads the tape at `path` once and decodes nothing but tokens: as fast as the disk, no memory to speak of.
+/// Reads the tapes that `path` names (see [`super::tapes_at`]) once and decodes nothing but tokens: as fast as the disk, no memory to speak of.
 ///
 /// # Errors
-/// As [`TapeReader::open`].
+/// As [`Reel::open`] and [`Reel::advance`].
 pub fn scan(path: &Path) -> Result<TapeScan, TapeError> {
-    let mut reader = TapeReader::open(path)?;
+    let mut reader = Reel::open(path)?;
     let mut tokens = FxHashSet::default();
     let (mut packet_count, mut broken, mut first_ns) = (0, 0, 0);
     while reader.advance()? {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// What to play, and how.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TapeOptions {
-    /// The file.
+    /// A tape, a folder of tapes, or several with commas between them: see [`crate::tape::tapes_at`].
     pub path: PathBuf,
     /// How fast; once by default.
     pub speed: Speed,
