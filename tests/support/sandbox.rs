@@ -147,7 +147,7 @@ fn write_token(folder: &Path, token: &str) {
 
 /// The Kite feed as the program has it, but for short waits.
 fn upstream(root: String, folder: &Path) -> (FeedSource, Arc<KiteStatus>) {
-    let mut settings = kite::Settings::new(Source::File(folder.join("kite.toml")));
+    let mut settings = kite::Settings::new(vec![Source::File(folder.join("kite.toml"))]);
     settings.root = root;
     settings.watchdog = WATCHDOG;
     settings.waits.backoff_first = Duration::from_millis(10);
@@ -167,5 +167,5 @@ fn upstream(root: String, folder: &Path) -> (FeedSource, Arc<KiteStatus>) {
         });
     });
     let told = FeedStatus(Arc::new(|| json!({"name": "kite"})));
-    (FeedSource { feed: Box::new(feed), status: told, control: Some(control) }, status)
+    (FeedSource { feed: Box::new(feed), status: told, control: Some(control), upstream: None }, status)
 }
