@@ -1,4 +1,4 @@
-//! Every order of events, for the lock-free parts: `latest.rs`, `ring.rs` and `port.rs` themselves, compiled against
+//! Every order of events, for the lock-free parts: `latest.rs`, `pending.rs`, `ring.rs` and `port.rs` themselves, compiled against
 //! loom's atomics instead of the machine's.
 //!
 //! The files take their atomics from `super::sync`, and here that is another module. The same trick shows that the models
@@ -74,6 +74,17 @@ fn no_last_value_is_lost_while_the_socket_is_full() {
 #[test]
 fn no_update_follows_the_reply_to_an_unsubscription() {
     in_every_order(|| models::no_update_after_unsubscribe(true));
+}
+
+#[test]
+fn no_news_is_lost() {
+    in_every_order(models::no_news_is_lost);
+}
+
+#[test]
+#[should_panic = "the last value was never read"]
+fn without_an_atomic_swap_news_is_lost() {
+    in_every_order(swap::parts::models::no_news_is_lost);
 }
 
 #[test]

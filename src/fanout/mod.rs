@@ -4,12 +4,13 @@
 //! changes them, [`ring::Ring`] is one session's bounded inbox, [`port::Port`] is the door of a writer thread.
 //! [`series::Series`] and [`mail::Mailbox`] are the same for candles and indicators.
 //!
-//! `latest`, `ring` and `port` take their atomics from [`sync`], so that `tests/loom.rs` can compile the very same files
+//! `latest`, `pending`, `ring` and `port` take their atomics from [`sync`], so that `tests/loom.rs` can compile the very same files
 //! against loom's and explore every order of events.
 
 pub mod board;
 pub mod latest;
 pub mod mail;
+pub mod pending;
 pub mod port;
 pub mod publisher;
 pub mod ring;

@@ -6,6 +6,7 @@
 //! it alone knows the list of listeners, so publishing needs no shared list at all.
 
 use super::mail::Mail;
+use super::pending::Pending;
 use super::slot::Inbox;
 use crate::wire::Format;
 use crate::wire::frame::Span;
@@ -90,22 +91,21 @@ pub struct Interest {
     /// Where the newest value is.
     pub series: Arc<Series>,
     /// News of it stands in the mailbox.
-    waiting: AtomicBool,
+    news: Pending,
     /// Number of the last message sent. Written by the writer alone.
     sent: AtomicU64,
 }
 
 impl Interest {
     /// An interest to which nothing was sent yet.
-    pub const fn new(of: Arc<Subscription>, series: Arc<Series>) -> Self {
-        Self { of, series, waiting: AtomicBool::new(false), sent: AtomicU64::new(0) }
+    pub fn new(of: Arc<Subscription>, series: Arc<Series>) -> Self {
+        Self { of, series, news: Pending::new(), sent: AtomicU64::new(0) }
     }
 
     /// Answers news posted in `epoch`: the newest message, unless it is void or was sent. **Thread**: the writer.
     pub fn answer(&self, epoch: u64) -> Option<Arc<Message>> {
-        // Cleared before the value is read: whoever stores a newer one afterwards posts news again. A swap on both
-        // sides, so whichever comes second sees the first.
-        self.waiting.swap(false, Ordering::AcqRel);
+        // Before the value is read: whoever stores a newer one afterwards posts news again.
+        self.news.look();
         let message = self.series.newest()?;
         let due = message.epoch == epoch && message.number > self.sent.load(Ordering::Relaxed);
         due.then(|| {
@@ -130,7 +130,7 @@ impl Listener {
     /// Posts a message that must arrive; false when the mailbox has overrun.
     pub fn keep(&self, message: &Arc<Message>) -> bool {
         // News that stands before this message is void by its epoch: what comes later must be posted anew.
-        self.interest.waiting.store(false, Ordering::Release);
+        self.interest.news.look();
         let kept = self.inbox.mail.keep(Some(Arc::clone(&self.interest.of)), Arc::clone(message));
         self.inbox.announce();
         kept
@@ -138,7 +138,7 @@ impl Listener {
 
     /// Posts that the series has a newer value, which was stored before.
     pub fn news(&self, epoch: u64) {
-        if !self.interest.waiting.swap(true, Ordering::AcqRel) {
+        if self.interest.news.post() {
             self.inbox.mail.news(&self.interest, epoch);
             self.inbox.announce();
         }

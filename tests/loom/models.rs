@@ -1,9 +1,10 @@
 //! The models: what must hold in every order of events. Each runs in the closure of a loom check.
 
 use super::latest::Latest;
+use super::pending::Pending;
 use super::port::Port;
 use super::ring::Ring;
-use super::sync::{ArrayQueue, AtomicBool, Ordering};
+use super::sync::{ArrayQueue, AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 use std::sync::Arc;
 
@@ -241,4 +242,43 @@ pub fn no_update_after_unsubscribe(by_lane: bool) {
     }
     assert!(writer.got.last() != Some(&Got::Update), "an update behind the reply");
     assert!(writer.got.iter().filter(|got| **got == Got::Reply).count() == 1);
+}
+
+/// `fanout::series`: of values that come faster than they are read the last one is read, whether its news was posted or
+/// stood in the queue already.
+pub fn no_news_is_lost() {
+    struct Series {
+        newest: AtomicU64,
+        news: Pending,
+        mail: ArrayQueue<()>,
+    }
+    const LAST: u64 = 2;
+    let series =
+        Arc::new(Series { newest: AtomicU64::new(0), news: Pending::new(), mail: ArrayQueue::new(LAST as usize) });
+    let engine = {
+        let series = Arc::clone(&series);
+        thread::spawn(move || {
+            for value in 1..=LAST {
+                // `Series::store`, then `Listener::news`.
+                series.newest.store(value, Ordering::Release);
+                if series.news.post() {
+                    assert!(series.mail.push(()).is_ok(), "at most one news a value");
+                }
+            }
+        })
+    };
+    let mut sent = 0;
+    let mut read = || {
+        while series.mail.pop().is_some() {
+            // `Interest::answer`.
+            series.news.look();
+            let newest = series.newest.load(Ordering::Acquire);
+            assert!(newest >= sent, "a value went back");
+            sent = newest;
+        }
+    };
+    read();
+    engine.join().unwrap();
+    read();
+    assert_eq!(sent, LAST, "the last value was never read");
 }

@@ -4,6 +4,8 @@ use super::sync;
 
 #[path = "../../src/fanout/latest.rs"]
 mod latest;
+#[path = "../../src/fanout/pending.rs"]
+mod pending;
 #[path = "../../src/fanout/port.rs"]
 mod port;
 #[path = "../../src/fanout/ring.rs"]
