@@ -59,12 +59,14 @@
 //! | [`identity`] | who a client is and what it may do: tokens, keys, revocations |
 //! | [`wire`], [`kite`], [`tape`] | messages to clients, Kite's bytes, recorded files |
 //! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
+//! | [`account`] | what happened to whom, what is wanted most |
 //!
 //! [`clock`], [`stats`] and [`secret`] serve all but `market`. Data flows down through slots; demand flows up from the board as
 //! events, so sessions drive Kite without knowing that it exists.
 //!
 //! To read on: [`fanout::slot`], then [`fanout::publisher`] and [`session::tab`].
 
+pub mod account;
 pub mod assembly;
 pub mod candles;
 pub mod cli;
