@@ -20,13 +20,17 @@ use crate::market::{Calendar, SegmentKind};
 use crate::sandbox::{SandboxSettings, Scenario};
 use crate::server::accept::AcceptSettings;
 use crate::server::app::FeedStatus;
+use crate::server::peer::TrustedProxies;
+use crate::session::vigil::VigilSettings;
 use crate::session::writer::WriterSettings;
 use crate::store::{BarStore, Limits, StoreError};
+use edge::EdgeError;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+pub mod edge;
 mod gate;
 
 pub use gate::{GateError, gate, signing_key};
@@ -70,6 +74,9 @@ pub enum AssemblyError {
     /// The history.
     #[error("settings history, history_cache: {0}")]
     History(#[from] HistoryError),
+    /// The edge.
+    #[error(transparent)]
+    Edge(#[from] EdgeError),
     /// Real bars behind prices that are made up.
     #[error(
         "setting history: kite does not go with feed = market, whose prices are made up; allowed is none or a folder"
@@ -104,6 +111,11 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
     let threads = if split { Threads::Split(writers) } else { Threads::One };
     let data_plane = if split { writers + 1 } else { 1 };
     let hours = hours(config)?;
+    let vigil = VigilSettings {
+        ping: Duration::from_secs(config.ping_s),
+        stale: Duration::from_secs(config.stale_after_s),
+        slow: (config.slow_after_s > 0).then(|| Duration::from_secs(config.slow_after_s)),
+    };
     Ok(Settings {
         listen: config.listen,
         threads,
@@ -132,9 +144,21 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
             linger: Duration::from_millis(config.demand_linger_ms),
         },
         accept: AcceptSettings {
+            user_timeout: vigil.user_timeout(),
+            waiting: config.max_waiting,
+            waiting_each: config.max_waiting_per_address,
+            handshakes: config.handshakes_per_s,
+            proxies: TrustedProxies(
+                config.trusted_proxies.as_ref().map(|networks| networks.0.clone()).unwrap_or_default(),
+            ),
             send_buffer: (config.send_buffer_bytes > 0).then_some(config.send_buffer_bytes),
             unsent: u32::try_from(config.unsent_bytes).ok().filter(|bytes| *bytes > 0),
         },
+        vigil,
+        tls: edge::tls(config)?,
+        admin: edge::admin(config)?,
+        admin_listen: config.admin_listen,
+        journal: edge::journal(config)?,
         engine: EngineSettings {
             calendar: match (&config.calendar, &config.feed) {
                 (CalendarChoice::AroundTheClock, _) | (CalendarChoice::Auto, FeedChoice::Market) => {

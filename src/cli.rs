@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mod candles;
 mod identity;
@@ -27,6 +28,9 @@ mod login;
 
 /// Exit code for a start that was refused: a usage or configuration error (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
+
+/// Exit code after a second signal, as that of a program that was interrupted.
+const INTERRUPTED: u8 = 130;
 
 /// An error that ends the program, as text for a person.
 type Failure = Box<dyn std::error::Error>;
@@ -154,6 +158,8 @@ fn check_config(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         assembly::credentials(&config)?;
     }
     assembly::gate(&config, &Clock::system())?;
+    assembly::edge::tls(&config)?;
+    assembly::edge::admin(&config)?;
     print!("{}", config.describe());
     Ok(ExitCode::SUCCESS)
 }
@@ -220,21 +226,31 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         tracing::info!(threads = ?settings.threads, idle = ?settings.idle, pin = settings.pin, "data plane");
         let instruments = Arc::new(ArcSwap::from_pointee(instruments));
         let past = assembly::past(&config, &settings, &clock)?;
-        let gateway = Gateway::start(settings, feed, instruments, gate, clock, past)
-            .await
-            .map_err(|error| format!("setting listen ({}): {error}", config.listen))?;
+        let gateway = Gateway::start(settings, feed, instruments, gate, clock, past).await?;
         if let Some(keys) = keys {
-            let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+            let mut hangup = signal(SignalKind::hangup())?;
             tokio::spawn(async move {
                 while hangup.recv().await.is_some() {
                     keys.reread();
                 }
             });
         }
-        println!("listening on http://{}", gateway.address);
+        let mut signals = Signals::new()?;
+        let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+        println!("listening on {scheme}://{}", gateway.address);
+        if let Some(address) = gateway.admin_address {
+            println!("operators' pages on http://{address}");
+        }
         io::stdout().flush()?;
-        interrupted().await?;
+        signals.next().await;
         tracing::info!("stopping");
+        tokio::select! {
+            () = gateway.drain(Duration::from_secs(config.drain_s)) => {}
+            () = signals.next() => {
+                tracing::warn!("stopping at once");
+                std::process::exit(INTERRUPTED.into());
+            }
+        }
         tokio::task::block_in_place(|| gateway.stop());
         Ok::<_, Failure>(())
     })?;
@@ -242,13 +258,30 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Until the next one.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Until Ctrl-C or SIGTERM.
 async fn interrupted() -> io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
-    }
+    Signals::new()?.next().await;
+    Ok(())
 }
 
 fn record_feed(matches: &ArgMatches) -> Result<ExitCode, Failure> {

@@ -6,6 +6,9 @@ mod engine;
 
 pub use engine::Past;
 
+use crate::account::Account;
+use crate::account::audit::{Audit, Event, Outcome};
+use crate::account::journal::Journal;
 use crate::clock::Clock;
 use crate::demand::{self, DemandSettings, Ledger};
 use crate::duty::{Congestion, Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
@@ -20,13 +23,17 @@ use crate::identity::gate::Gate;
 use crate::identity::rate::Rate;
 use crate::kite::instruments::Instruments;
 use crate::market::{Calendar, Demand};
-use crate::server::accept::{self, AcceptSettings};
+use crate::server::accept::{self, AcceptSettings, Edge, Entrance};
+use crate::server::admin::AdminSettings;
 use crate::server::app::{App, FeedStatus};
+use crate::server::http;
+use crate::server::tls::Tls;
 use crate::session::admission::{Admission, Limits};
 use crate::session::connection::Context;
 use crate::session::door::Door;
 use crate::session::outage::StaleTokens;
 use crate::session::registry::Registry;
+use crate::session::vigil::{Vigil, VigilSettings};
 use crate::session::writer::{Writer, WriterSettings};
 use crate::stats::{Collector, FeedCounters, WriterCounters};
 use crate::store::Keeper;
@@ -82,6 +89,16 @@ pub struct Settings {
     pub demand: DemandSettings,
     /// How connections are accepted.
     pub accept: AcceptSettings,
+    /// When connections are ended.
+    pub vigil: VigilSettings,
+    /// The certificate of the public listener, where that speaks TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// What guards operators' pages.
+    pub admin: AdminSettings,
+    /// Where they are, if on a listener of their own.
+    pub admin_listen: Option<SocketAddr>,
+    /// Where events are written down.
+    pub journal: Option<Journal>,
     /// Candles and indicators.
     pub engine: EngineSettings,
     /// The hours of the exchanges, for those who ask.
@@ -125,6 +142,8 @@ impl std::fmt::Debug for FeedSource {
 pub struct Gateway {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where operators' pages are, if on a listener of their own.
+    pub admin_address: Option<SocketAddr>,
     /// What its pages are made from.
     pub app: Arc<App>,
     stop: Arc<AtomicBool>,
@@ -133,6 +152,7 @@ pub struct Gateway {
     engine: Arc<Engine>,
     keeper: Option<Keeper>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    accepting: tokio::task::JoinHandle<()>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -149,8 +169,12 @@ impl Gateway {
         clock: Clock,
         past: Past,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(settings.listen).await?;
-        let address = listener.local_addr()?;
+        let (listener, address) = bind("listen", settings.listen).await?;
+        let admin_listener = match settings.admin_listen {
+            Some(address) => Some(bind("admin_listen", address).await?),
+            None => None,
+        };
+        let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
         let demand_bell = Arc::new(Notify::new());
         let bell = Arc::clone(&demand_bell);
         let board = Arc::new(Board::new(move || bell.notify_one()));
@@ -183,7 +207,11 @@ impl Gateway {
             max_message: settings.max_message,
             message_rate: settings.message_rate,
             gate: Arc::clone(&gate),
+            vigil: Arc::new(Vigil::new(settings.vigil, clock.clone())),
+            account: Arc::new(Account::new(Audit::new(settings.journal, clock.clone()), clock.clone())),
         });
+        context.account.audit.record("", "", &Event::Start, Outcome::Done);
+        let edge = Arc::new(Edge::new(settings.accept, clock.clone()));
         let app = Arc::new(App::new(
             context,
             source.status,
@@ -192,6 +220,8 @@ impl Gateway {
             built.duty_counters,
             built.collector,
             settings.hours,
+            settings.admin,
+            Arc::clone(&edge),
         ));
         let mut threads = built
             .duties
@@ -216,8 +246,18 @@ impl Gateway {
             };
             tasks.push(tokio::spawn(freshness.watch(upstream.outages)));
         }
+        if let Some((listener, _)) = admin_listener {
+            let router = http::admin_router(Arc::clone(&app));
+            let entrance = Entrance { listener, router, limits: false, tls: None };
+            tasks.push(tokio::spawn(accept::serve(entrance, Arc::clone(&edge))));
+        }
+        if let Some(tls) = settings.tls.clone() {
+            tasks.push(tokio::spawn(tls.follow(Arc::clone(&edge.counters))));
+        }
+        let router = http::router(Arc::clone(&app));
+        let entrance = Entrance { listener, router, limits: true, tls: settings.tls };
+        let accepting = tokio::spawn(accept::serve(entrance, edge));
         tasks.extend([
-            tokio::spawn(accept::serve(listener, Arc::clone(&app), settings.accept)),
             tokio::spawn(tell_demand(
                 board,
                 Arc::clone(&built.feed_door),
@@ -235,6 +275,7 @@ impl Gateway {
         );
         Ok(Self {
             address,
+            admin_address,
             app,
             stop: built.stop,
             doors: built.doors,
@@ -242,12 +283,31 @@ impl Gateway {
             engine,
             keeper,
             threads,
+            accepting,
             tasks,
         })
     }
 
+    /// Lets the clients go: no more connections; each tab is told at a random moment, and when to come back. Returns when
+    /// all have gone, or after `within`.
+    pub async fn drain(&self, within: Duration) {
+        self.accepting.abort();
+        let context = &self.app.context;
+        let tabs = u32::try_from(context.registry.len()).unwrap_or(u32::MAX);
+        context.vigil.drain(SPREAD_PER_TAB.saturating_mul(tabs).min(within / 2));
+        let gone = async {
+            while !context.registry.is_empty() || context.doors.iter().any(|door| door.tabs() > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(within, gone).await.is_err() {
+            tracing::warn!(left = context.registry.len(), "connections are cut off");
+        }
+    }
+
     /// Stops: no more connections, every tab closed with 1001, threads joined.
     pub fn stop(self) {
+        self.accepting.abort();
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
         self.stop.store(true, Ordering::Relaxed);
         self.doors.iter().for_each(|door| door.wake());
@@ -260,7 +320,22 @@ impl Gateway {
         }
         // After the engine, whose last states it writes.
         drop(self.keeper);
+        let audit = &self.app.context.account.audit;
+        audit.record("", "", &Event::Stop, Outcome::Done);
+        audit.flush();
     }
+}
+
+/// Time between the ends of two tabs when the gateway drains: so many come back to another one, or to this, in a second.
+const SPREAD_PER_TAB: Duration = Duration::from_millis(2);
+
+/// Listens; an error names the setting.
+async fn bind(setting: &str, address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await;
+    let named = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) =
+        named.map_err(|error| io::Error::new(error.kind(), format!("setting {setting} ({address}): {error}")))?;
+    Ok((listener, address))
 }
 
 /// The data plane before its threads run.

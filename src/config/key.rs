@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 use super::error::{ConfigError, Origin};
+use super::net::Networks;
 use super::place::{ApiRoot, DataDir, HistoryChoice};
 use super::value::{
     Allowed, AuthPolicy, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, KeysUrl, List, LogFilter, LogFormat,
@@ -299,12 +300,51 @@ settings! {
         max_connections_per_user: usize = "1000", Range(1, 200_000), unit "connections";
         /// Most connections with one token, by its jti; further ones are closed with 4429.
         max_connections_per_token: usize = "1000", Range(1, 200_000), unit "connections";
-        /// Wrong tokens an address may try, after a burst of twenty seconds' worth; further ones get HTTP 429. 0 for no limit:
-        /// behind a proxy all clients have its address.
+        /// Wrong tokens an address may try, after a burst of twenty seconds' worth; further ones get HTTP 429. 0 for no limit.
+        /// Clients behind a proxy have its address, unless trusted_proxies names it.
         failed_tokens_per_s: u32 = "5", Range(0, 100_000), unit "tokens/s";
         /// Messages a connection may send, pings too, after a burst of ten seconds' worth; closed with 4429 beyond. 0 for
         /// no limit.
         message_rate: u32 = "200", Range(0, 100_000), unit "messages/s";
+    }
+    "Access" {
+        /// Certificate for TLS, PEM, followed by those of its authorities. Read again when it changes, and on SIGHUP.
+        tls_cert: Option<PathBuf> = "", Form("a path");
+        /// Private key of the certificate, PEM.
+        tls_key: Option<PathBuf> = "", Form("a path");
+        /// Proxies whose X-Forwarded-For is believed; nobody else's is.
+        trusted_proxies: Option<Networks> = "", Form("addresses and networks such as 10.0.0.0/8, with spaces between");
+        /// Most connections that are not sessions yet: in a handshake, asking for pages, or silent. Further ones are closed.
+        max_waiting: usize = "4000", Range(1, 200_000), unit "connections";
+        /// Most of these from one address (IPv6: one /64); trusted proxies are exempt.
+        max_waiting_per_address: usize = "1000", Range(1, 200_000), unit "connections";
+        /// WebSocket handshakes in a second, all together; further ones get HTTP 503 and when to come back. 0 for no limit.
+        handshakes_per_s: u32 = "5000", Range(0, 1_000_000), unit "handshakes/s";
+        /// How old what a connection does not take may become before it is closed with 4408; 0 for no limit.
+        slow_after_s: u64 = "60", ZeroOr(5, 86_400), unit "s";
+        /// Time between two pings to a client.
+        ping_s: u64 = "25", Range(1, 3_600), unit "s";
+        /// How long a client may be silent, pongs included, before its connection is closed.
+        stale_after_s: u64 = "300", Range(2, 86_400), unit "s";
+        /// Longest time between the signal to stop and the end: clients are told one after the other. A second signal ends
+        /// at once.
+        drain_s: u64 = "10", Range(0, 3_600), unit "s";
+    }
+    "Operators" {
+        /// Address for /metrics, /stats, /ws/connections and what changes something; these then leave the public address.
+        /// Plain HTTP. Not set: they are on the public address if that is a loopback one, else refused.
+        admin_listen: Option<SocketAddr> = "", Form("an IP address with a port, such as 127.0.0.1:9101");
+        /// Key for operators (Authorization: Bearer KEY): for all of admin_listen, and everywhere for what changes something.
+        /// A command line is visible to other users; prefer a variable or a file.
+        admin_key: Option<Secret> = "", Form("at least 16 printable characters");
+        /// Whether operators' pages are served on a public address that others can reach.
+        public_stats: bool = "false", Words(&["true", "false"]);
+        /// File for the audit log: who came, subscribed, was closed and why, as JSON lines.
+        audit_log: Option<PathBuf> = "", Form("a path");
+        /// Size at which the audit log is put aside and a new one begun.
+        audit_log_bytes: u64 = "16777216", Range(65_536, 1_073_741_824), unit "bytes";
+        /// How many audit logs that were put aside are kept.
+        audit_log_files: usize = "8", Range(0, 1_000), unit "files";
     }
     "Timing" {
         /// How long changes of demand are collected before they go upstream.

@@ -12,6 +12,7 @@ pub mod error;
 pub mod flag;
 pub mod key;
 pub mod load;
+pub mod net;
 pub mod place;
 pub mod spelling;
 pub mod value;
@@ -22,6 +23,7 @@ mod tests;
 pub use error::{ConfigError, Origin};
 pub use flag::{args, flag_hint};
 pub use key::{Config, KEYS, Key};
+pub use net::Networks;
 pub use place::{ApiRoot, DataDir, HistoryChoice};
 pub use value::{
     Allowed, AuthPolicy, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, KeysUrl, List, LogFilter, LogFormat,

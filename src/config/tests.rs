@@ -172,7 +172,8 @@ fn secrets_are_never_shown() {
     assert!(KEYS.iter().filter(|key| key.secret).map(|key| key.name).eq([
         "kite_api_key",
         "kite_access_token",
-        "jwt_secret"
+        "jwt_secret",
+        "admin_key"
     ]));
 }
 

@@ -1,5 +1,7 @@
 //! What pages and upgrades are made from.
 
+use super::accept::Edge;
+use super::admin::AdminSettings;
 use crate::duty::DutyCounters;
 use crate::market::Calendar;
 use crate::session::connection::Context;
@@ -28,6 +30,10 @@ pub struct App {
     pub duty_counters: Vec<Arc<DutyCounters>>,
     /// The hours of the exchanges.
     pub hours: Calendar,
+    /// What guards operators' pages.
+    pub admin: AdminSettings,
+    /// The limits of the public listener.
+    pub edge: Arc<Edge>,
     /// When the program started, Unix seconds.
     pub started_at: f64,
     collector: ColdMutex<Collector>,
@@ -41,6 +47,7 @@ impl std::fmt::Debug for App {
 
 impl App {
     /// Puts the parts together.
+    #[expect(clippy::too_many_arguments, reason = "each part once, in one place")]
     pub fn new(
         context: Arc<Context>,
         feed: FeedStatus,
@@ -49,6 +56,8 @@ impl App {
         duty_counters: Vec<Arc<DutyCounters>>,
         collector: Collector,
         hours: Calendar,
+        admin: AdminSettings,
+        edge: Arc<Edge>,
     ) -> Self {
         let started_at = context.clock.unix_seconds();
         Self {
@@ -58,6 +67,8 @@ impl App {
             writer_counters,
             duty_counters,
             hours,
+            admin,
+            edge,
             started_at,
             collector: collector.into(),
         }

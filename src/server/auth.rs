@@ -1,7 +1,7 @@
 //! `/auth/*`: what a token says, and, for development, new ones; and the check of the name the server is called by.
 
-use super::accept::Peer;
 use super::http::{Shared, answer, error};
+use super::peer::Peer;
 use super::upgrade::{refused, status_of};
 use crate::identity::issue::TokenRequest;
 use crate::identity::refusal::Refusal;
@@ -40,14 +40,14 @@ pub(super) async fn token(State(app): Shared, body: Bytes) -> Response {
 }
 
 /// `GET /auth/verify`: whose a token is.
-pub(super) async fn verify(State(app): Shared, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+pub(super) async fn verify(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
     let gate = &app.context.gate;
     if !gate.is_configured() {
         return error(StatusCode::NOT_FOUND, "authentication is not configured: every connection is an anonymous user");
     }
     let (parts, _) = request.into_parts();
     let principal = match gate.credential(&parts) {
-        Ok(Some(token)) => gate.identify(&token, peer).await,
+        Ok(Some(token)) => gate.identify(&token, peer.ip).await,
         Ok(None) => Err(Refusal::Missing),
         Err(refusal) => Err(refusal),
     };

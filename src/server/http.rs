@@ -1,15 +1,16 @@
 //! HTTP: every path, and the pages beside the sockets.
 
-use super::accept::Peer;
+use super::admin::{self, Place as AdminPlace};
 use super::app::App;
+use super::peer::Peer;
 use super::{auth, latency, market_hours, metrics, upgrade};
 use crate::kite::instruments::Instrument;
 use crate::stats::Stop;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -18,15 +19,16 @@ use std::sync::Arc;
 /// What every handler gets.
 pub(super) type Shared = State<Arc<App>>;
 
-/// Every path the gateway serves.
+/// Every path of the public listener.
 pub fn router(app: Arc<App>) -> Router {
+    let operators = if app.admin.place == AdminPlace::Own { Router::new() } else { operators(&app) };
     Router::new()
+        .merge(operators)
         .route("/", get(page_or_kite))
         .route("/kite", get(upgrade::kite))
         .route("/ws/stream", get(upgrade::stream))
         .route("/health", get(health))
         .route("/ws/health", get(ws_health))
-        .route("/ws/connections", get(connections))
         .route("/ws/test", get(upstream))
         .route("/mapping/symbol-to-token", get(symbol_to_token))
         .route("/mapping/token-to-symbol", get(token_to_symbol))
@@ -34,12 +36,42 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/market/status", get(market_status))
         .route("/auth/token", post(auth::token).layer(DefaultBodyLimit::max(auth::MAX_BODY)))
         .route("/auth/verify", get(auth::verify))
+        .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check_host))
+        .layer(middleware::map_response(no_sniffing))
+        .with_state(app)
+}
+
+/// Every path of the operators' own listener.
+pub fn admin_router(app: Arc<App>) -> Router {
+    let guard = middleware::from_fn_with_state(Arc::clone(&app), admin::guard);
+    operators(&app)
+        .route("/health", get(health))
+        .fallback(nothing_here)
+        .layer(guard)
+        .layer(middleware::map_response(no_sniffing))
+        .with_state(app)
+}
+
+/// What shows users, or tells more of the machine than clients need.
+fn operators(app: &Arc<App>) -> Router<Arc<App>> {
+    let pages = Router::new()
+        .route("/ws/connections", get(connections))
+        .route("/ws/connections/{id}", delete(admin::dismiss))
         .route("/metrics", get(prometheus))
         .route("/stats/latency", get(latencies))
         .route("/stats/latency/{file}", get(latency_file))
-        .fallback(nothing_here)
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check_host))
-        .with_state(app)
+        .route("/stats/subscriptions", get(admin::subscriptions));
+    if app.admin.place == AdminPlace::Own {
+        return pages;
+    }
+    pages.route_layer(middleware::from_fn_with_state(Arc::clone(app), admin::guard))
+}
+
+/// No answer is anything but what it says it is: what users wrote stays text in a browser.
+async fn no_sniffing(mut response: Response) -> Response {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// A JSON answer with a status.
@@ -80,7 +112,6 @@ fn page() -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, policy.as_str()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
     ];

@@ -57,6 +57,22 @@ pub fn text(app: &App) -> String {
             counter(&mut text, &format!("{name}_total"), shown.help, shown.value);
         }
     }
+    for (name, help, value) in app.edge.counters.list() {
+        counter(&mut text, &format!("tickfan_edge_{name}_total"), help, value);
+    }
+    gauge(&mut text, "tickfan_edge_waiting", "Connections that are not sessions yet.", app.edge.lobby.len() as f64);
+    let ended = &app.context.vigil.counters;
+    for (name, help, value) in [
+        ("slow", "Connections ended because they did not take what they were sent.", &ended.slow),
+        ("stale", "Connections ended because nothing came from them.", &ended.stale),
+        ("drained", "Connections told that the program stops.", &ended.drained),
+        ("dismissed", "Connections ended by an operator.", &ended.dismissed),
+        ("abuses", "Connections ended for fragments or messages without end.", &ended.abuses),
+    ] {
+        counter(&mut text, &format!("tickfan_sessions_{name}_total"), help, value.load(Ordering::Relaxed));
+    }
+    let lost = app.context.account.audit.lost();
+    counter(&mut text, "tickfan_audit_lost_total", "Events that are not in the audit log.", lost);
     let table = app.context.board.table().load();
     gauge(&mut text, "tickfan_board_slots", "Instruments with a slot.", table.len() as f64);
     let wanted = app.context.board.subscriber_counts();

@@ -1,9 +1,11 @@
 //! Upgrades: who it is, and the socket handed over to a session.
 
-use super::accept::Peer;
 use super::app::App;
 use super::http::{Shared, error};
 use super::kite_login;
+use super::peer::Peer;
+use super::shuttle;
+use crate::account::audit::{Event, Outcome};
 use crate::identity::credential::{self, SUBPROTOCOL};
 use crate::identity::gate::Gate;
 use crate::identity::principal::Principal;
@@ -16,13 +18,14 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use std::net::IpAddr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::Bytes as WsBytes;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
@@ -30,17 +33,17 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// `GET /ws/stream`: turns a connection into a WebSocket and hands its socket over to a session.
-pub(super) async fn stream(State(app): Shared, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+pub(super) async fn stream(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let handshake = match Handshake::of(&mut parts) {
         Ok(handshake) => handshake,
         Err(answer) => return *answer,
     };
     let gate = &app.context.gate;
-    match gate.admit(&parts, peer).await.and_then(|principal| entrant(gate, principal, peer)) {
+    match gate.admit(&parts, peer.ip).await.and_then(|principal| entrant(gate, principal, peer)) {
         Ok(entrant) => hand_over(app, handshake, entrant, StatusCode::SERVICE_UNAVAILABLE, stream::serve),
         Err(refusal) => {
-            tracing::debug!(reason = refusal.label(), %peer, "a connection was refused");
+            note_refusal(&app, refusal, peer);
             handshake.refuse(refusal)
         }
     }
@@ -48,7 +51,7 @@ pub(super) async fn stream(State(app): Shared, Extension(Peer(peer)): Extension<
 
 /// The upgrade of Kite's clients, which show a pair in the query. They are answered by HTTP, and a refusal ends the
 /// connection, as Kite's does.
-pub(super) async fn kite(State(app): Shared, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+pub(super) async fn kite(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let mut response = kite_response(app, peer, &mut parts).await;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -57,7 +60,7 @@ pub(super) async fn kite(State(app): Shared, Extension(Peer(peer)): Extension<Pe
     response
 }
 
-async fn kite_response(app: Arc<App>, peer: IpAddr, parts: &mut Parts) -> Response {
+async fn kite_response(app: Arc<App>, peer: Peer, parts: &mut Parts) -> Response {
     let token = match kite_login::access_token(parts.uri.query().unwrap_or_default()) {
         Ok(token) => token,
         Err(refusal) => return error(StatusCode::FORBIDDEN, refusal.to_string()),
@@ -67,11 +70,11 @@ async fn kite_response(app: Arc<App>, peer: IpAddr, parts: &mut Parts) -> Respon
         Err(answer) => return *answer,
     };
     let gate = &app.context.gate;
-    match gate.admit_kite(&parts.headers, &token, peer).await.and_then(|who| entrant(gate, Some(who), peer)) {
+    match gate.admit_kite(&parts.headers, &token, peer.ip).await.and_then(|who| entrant(gate, Some(who), peer)) {
         // What Kite answers to too many connections.
         Ok(entrant) => hand_over(app, handshake, entrant, StatusCode::TOO_MANY_REQUESTS, kite::serve),
         Err(refusal) => {
-            tracing::debug!(reason = refusal.label(), %peer, "a Kite client was refused");
+            note_refusal(&app, refusal, peer);
             let status = if matches!(refusal.status(), 429 | 503) { 429 } else { 403 };
             error(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), refusal.to_string())
         }
@@ -89,8 +92,9 @@ fn hand_over<Served>(
 where
     Served: Future<Output = ()> + Send,
 {
-    let Some(place) = app.context.place() else {
-        let mut full = error(full, "as many connections as allowed (max_connections)");
+    let place = if app.context.vigil.is_draining() { None } else { app.context.place() };
+    let Some(place) = place else {
+        let mut full = error(full, "as many connections as allowed (max_connections), or the gateway stops");
         full.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         return full;
     };
@@ -173,12 +177,21 @@ pub(super) fn status_of(refusal: Refusal) -> StatusCode {
     StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN)
 }
 
-fn entrant(gate: &Gate, principal: Option<Principal>, peer: IpAddr) -> Result<Entrant, Refusal> {
+/// Writes down who was not let in, and why.
+fn note_refusal(app: &App, refusal: Refusal, peer: Peer) {
+    tracing::debug!(reason = refusal.label(), %peer, "a connection was refused");
+    let event = Event::AuthRefused { peer: &peer.to_string(), reason: refusal.label() };
+    app.context.account.audit.record("", "", &event, Outcome::Refused);
+}
+
+fn entrant(gate: &Gate, principal: Option<Principal>, peer: Peer) -> Result<Entrant, Refusal> {
     match principal {
-        Some(principal) => Ok(Entrant { watch: gate.enter(principal)?, unproved: None, peer }),
+        Some(principal) => {
+            Ok(Entrant { watch: gate.enter(principal)?, unproved: None, peer: peer.ip, name: peer.to_string() })
+        }
         None => {
             let (watch, permit) = gate.enter_unproved()?;
-            Ok(Entrant { watch, unproved: Some(permit), peer })
+            Ok(Entrant { watch, unproved: Some(permit), peer: peer.ip, name: peer.to_string() })
         }
     }
 }
@@ -191,9 +204,18 @@ async fn upgraded(on_upgrade: OnUpgrade) -> Option<(TcpStream, WsBytes)> {
             return None;
         }
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        tracing::error!("an upgraded connection is no TCP socket");
-        return None;
+    plain(upgraded).inspect_err(|problem| tracing::warn!(%problem, "an upgraded connection cannot be used")).ok()
+}
+
+/// The socket a session gets: the connection's own, or one to its TLS session.
+fn plain(upgraded: Upgraded) -> io::Result<(TcpStream, WsBytes)> {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
+        Err(upgraded) => upgraded,
     };
-    Some((parts.io.into_inner(), parts.read_buf))
+    let parts =
+        upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().map_err(|_| io::Error::other("of no known kind"))?;
+    let (socket, local) = shuttle::pair()?;
+    tokio::spawn(shuttle::carry(parts.io.into_inner(), local));
+    Ok((TcpStream::from_std(socket)?, parts.read_buf))
 }

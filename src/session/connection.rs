@@ -2,11 +2,15 @@
 
 use super::admission::{Admission, Holding};
 use super::door::{Change, Command, Door};
+use super::fragments::Abuse;
 use super::outage::StaleTokens;
 use super::outlet::TabStats;
 use super::registry::{Registry, SessionInfo, filter_of};
 use super::socket::ReadHalf;
 use super::tab::{Delivery, Tab};
+use super::vigil::{End, Vigil};
+use crate::account::Account;
+use crate::account::audit::{Event, Outcome};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::fanout::board::Board;
@@ -21,6 +25,7 @@ use crate::kite::instruments::Instruments;
 use crate::secret::Secret;
 use crate::wire::Format;
 use crate::wire::close::Close;
+use crate::wire::frame::{self, Opcode};
 use arc_swap::ArcSwap;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::io;
@@ -66,6 +71,10 @@ pub struct Context {
     pub message_rate: Rate,
     /// Who may what.
     pub gate: Arc<Gate>,
+    /// Ends connections that have no reason to stay.
+    pub vigil: Arc<Vigil>,
+    /// What is written down.
+    pub account: Arc<Account>,
 }
 
 impl Context {
@@ -115,12 +124,16 @@ pub struct Entrant {
     pub unproved: Option<OwnedSemaphorePermit>,
     /// Where it comes from.
     pub peer: IpAddr,
+    /// The same, with the port where it is known, for operators.
+    pub name: String,
 }
 
 /// Bytes of replies a client may leave unread before its next request is looked at.
 const UNREAD_REPLIES: u64 = 16 * 1_024;
 /// How long what a client still sends is read after the end.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client that closes may take with its end of the connection.
+const CLOSING: Duration = Duration::from_secs(5);
 /// What is allocated per connection for reading. Requests are small; longer ones grow it.
 const READ_BUFFER: usize = 512;
 
@@ -153,6 +166,9 @@ pub struct Connection {
     place: Place,
     socket: WebSocketStream<ReadHalf>,
     inbox: Option<Arc<Inbox>>,
+    next_ping_ns: u64,
+    /// How it has ended: the close code of whichever side closed, 1006 for an end without one, and what ended it.
+    ending: (u16, &'static str),
 }
 
 impl std::fmt::Debug for Connection {
@@ -168,10 +184,10 @@ impl Connection {
     /// When the socket cannot be read.
     pub async fn open(arrival: Arrival, context: Arc<Context>, format: Format, max_message: usize) -> io::Result<Self> {
         let Arrival { socket, early, mut place, entrant } = arrival;
-        let Entrant { watch, unproved, peer: address } = entrant;
-        let peer = socket.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string());
+        let Entrant { watch, unproved, peer: address, name: peer } = entrant;
         let socket = Arc::new(socket);
-        let half = ReadHalf::new(Arc::clone(&socket), max_message)?;
+        let mut half = ReadHalf::new(Arc::clone(&socket))?;
+        half.observe(&early);
         let holding = context.admission.holding(&watch.principal().user);
         let info = Arc::new(SessionInfo {
             id: uuid::Uuid::new_v4().to_string(),
@@ -182,6 +198,7 @@ impl Connection {
             filter: filter_of(format).into(),
             stats: Arc::new(TabStats::default()),
             inbox: std::sync::OnceLock::new(),
+            dismissal: tokio::sync::Notify::new(),
         });
         context.registry.insert(Arc::clone(&info));
         let config = WebSocketConfig::default()
@@ -193,6 +210,7 @@ impl Connection {
         let delivery = Delivery { format, ..Delivery::default() };
         let tab = Box::new(Tab::new(socket, Arc::clone(&info.stats), delivery));
         place.opened = true;
+        let next_ping_ns = context.vigil.first_ping_ns();
         let connection = Self {
             context,
             info,
@@ -204,9 +222,23 @@ impl Connection {
             place,
             socket: reading,
             inbox: None,
+            next_ping_ns,
+            ending: (1_006, "connection lost"),
         };
+        connection.record(&Event::Connect { peer: &connection.info.peer });
         connection.send(Command::Open(tab)).await;
         Ok(connection)
+    }
+
+    /// Writes down what happened to this session.
+    pub fn record(&self, event: &Event<'_>) {
+        self.context.account.audit.record(&self.watch.principal().user, &self.info.id, event, Outcome::Done);
+    }
+
+    /// Counts a subscription to topics: instrument tokens, indicators.
+    pub fn count_topics<Topic: ToString>(&self, topics: impl IntoIterator<Item = Topic>) {
+        let topics: Vec<String> = topics.into_iter().map(|topic| topic.to_string()).collect();
+        self.context.account.analytics.subscribed(&self.watch.principal().user, topics.iter().map(String::as_str));
     }
 
     async fn send(&self, command: Command) {
@@ -216,17 +248,44 @@ impl Connection {
     /// The next message. A client that asks without reading the answers is not heard further: its memory is bounded, and
     /// TCP tells it.
     pub async fn hear(&mut self) -> Heard {
-        let stats = &self.info.stats;
-        while stats.replies.load(Ordering::Relaxed) > UNREAD_REPLIES {
-            // The writer rings when everything has left. It may have done so just now: then the bell is remembered.
-            stats.replied.notified().await;
-        }
-        let message = tokio::select! {
-            biased;
-            close = ended(&self.context, &self.watch, self.unproved.as_ref()) => return Heard::End(close.frame()),
-            message = self.socket.next() => message,
+        let Self { context, info, socket, next_ping_ns, watch, unproved, .. } = self;
+        let next = async {
+            while info.stats.replies.load(Ordering::Relaxed) > UNREAD_REPLIES {
+                // The writer rings when everything has left. It may have done so just now: then the bell is remembered.
+                info.stats.replied.notified().await;
+            }
+            socket.next().await
         };
-        self.take(message).await
+        let heard = tokio::select! {
+            biased;
+            close = ended(context, watch, unproved.as_ref()) => Err(Call::Close(close)),
+            end = context.vigil.call(info, next_ping_ns) => Err(end.map_or(Call::Ping, Call::End)),
+            message = next => Ok(message),
+        };
+        match heard {
+            Ok(message) => self.take(message).await,
+            Err(Call::End(end)) => Heard::End(self.evicted(end)),
+            Err(Call::Close(close)) => {
+                self.ending = (close.code(), close.reason());
+                self.record(&Event::Evict { reason: close.reason() });
+                Heard::End(close.frame())
+            }
+            Err(Call::Ping) => {
+                self.reply(ping()).await;
+                Heard::Nothing
+            }
+        }
+    }
+
+    /// The gateway ends it.
+    fn evicted(&mut self, end: End) -> Vec<u8> {
+        self.ending = (end.close().code(), end.name());
+        if !matches!(end, End::Drained(_)) {
+            let info = &self.info;
+            tracing::info!(session = %info.id, peer = %info.peer, reason = end.name(), "a connection is ended");
+            self.record(&Event::Evict { reason: end.name() });
+        }
+        end.frame()
     }
 
     /// Whether it has yet to tell who it is.
@@ -272,29 +331,50 @@ impl Connection {
         self.info.last_seen_ns.store(now_ns, Ordering::Relaxed);
         if message.is_some() && !self.meter.take(self.context.message_rate, now_ns) {
             Counters::count(&self.context.gate.counters.rate_limited);
-            return Heard::End(Close::TooMany("Too many messages").frame());
+            let close = Close::TooMany("Too many messages");
+            self.ending = (close.code(), close.reason());
+            return Heard::End(close.frame());
         }
         if let Some(Ok(Message::Ping(_))) = message {
             // The library would write its pong with the next read that ends, that is with the client's next message.
             let _ = self.socket.flush().await;
         }
-        self.socket.get_mut().finished();
         let collected = self.socket.get_mut().take_collected();
         match message {
             Some(Ok(Message::Text(text))) => Heard::Request(text.into()),
             Some(Ok(Message::Binary(bytes))) => Heard::Request(bytes),
-            Some(Ok(Message::Close(_))) => {
+            Some(Ok(Message::Close(close))) => {
+                self.ending = (close.map_or(1_005, |close| close.code.into()), "client");
                 // The answer is in `collected`, or comes with the next read.
-                let _ = self.socket.next().await;
+                let _ = tokio::time::timeout(CLOSING, self.socket.next()).await;
                 Heard::End([collected, self.socket.get_mut().take_collected()].concat())
             }
             Some(Ok(_)) => {
                 self.reply(collected).await;
                 Heard::Nothing
             }
-            Some(Err(error)) => Heard::End(last_frame(&error, collected)),
+            Some(Err(error)) => Heard::End(self.failed(&error, collected)),
             None => Heard::End(collected),
         }
+    }
+
+    /// It ended with an error: what to say, since tungstenite itself says nothing then.
+    fn failed(&mut self, error: &Error, collected: Vec<u8>) -> Vec<u8> {
+        let abuse = match error {
+            Error::Io(error) => error.get_ref().and_then(|error| error.downcast_ref::<Abuse>()),
+            _ => None,
+        };
+        let close = match (error, abuse) {
+            (_, Some(abuse)) => {
+                self.context.vigil.counters.abuses.fetch_add(1, Ordering::Relaxed);
+                Close::Policy(abuse.name())
+            }
+            (Error::Capacity(CapacityError::MessageTooLong { .. }), _) => Close::TooBig,
+            (Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_), _) => Close::Protocol,
+            _ => return collected,
+        };
+        self.ending = (close.code(), close.reason());
+        close.frame()
     }
 
     /// Sends a finished frame.
@@ -329,10 +409,24 @@ impl Connection {
     /// Ends the session, however the connection ended. The board must have forgotten its inbox.
     pub async fn end(mut self, last: Vec<u8>) {
         self.context.registry.remove(&self.info.id);
+        let seconds = (self.context.clock.unix_seconds() - self.info.connected_at).max(0.0);
+        let (code, reason) = self.ending;
+        self.record(&Event::Close { code, reason, seconds, delivered: self.info.stats.delivered.get() });
+        self.context.account.analytics.ended(Duration::from_secs_f64(seconds));
         self.send(Command::Close(last)).await;
         // A socket that is closed over unread bytes is reset, and the reset overtakes the reason.
         let _ = tokio::time::timeout(FAREWELL, self.socket.get_mut().discard()).await;
     }
+}
+
+/// What interrupts the wait for a client's next message.
+enum Call {
+    /// A ping is due.
+    Ping,
+    /// The gateway ends it.
+    End(End),
+    /// Who it is ends it.
+    Close(Close),
 }
 
 /// Until the connection must end, whatever the client does: its token has expired or was revoked, or never came.
@@ -346,13 +440,9 @@ async fn ended(context: &Context, watch: &Watch, unproved: Option<&(Instant, Own
     }
 }
 
-/// What to end a connection with after an error: tungstenite itself says nothing then.
-fn last_frame(error: &Error, collected: Vec<u8>) -> Vec<u8> {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Close::TooBig.frame(),
-        // Fragments without end: see the reading half.
-        Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Close::TooBig.frame(),
-        Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_) => Close::Protocol.frame(),
-        _ => collected,
-    }
+/// An empty ping.
+fn ping() -> Vec<u8> {
+    let mut out = Vec::with_capacity(2);
+    frame::append(&mut out, Opcode::Ping, &[]);
+    out
 }

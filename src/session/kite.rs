@@ -4,6 +4,7 @@
 use super::connection::{Arrival, Connection, Context, Heard};
 use super::door::Change;
 use super::lane::Lane;
+use crate::account::audit::Event;
 use crate::clock::Clock;
 use crate::fanout::slot::Slot;
 use crate::kite::instruments::Instruments;
@@ -129,6 +130,10 @@ impl KiteSession {
                 self.subscribe(&of_mode, wanted.min(permissions.mode));
             }
         }
+        let unknown = asked - tokens.len();
+        let named = mode.unwrap_or(DEFAULT_MODE).name();
+        self.connection.record(&Event::Subscribe { tokens: tokens.len(), unknown, mode: named, all: false });
+        self.connection.count_topics(&tokens);
         if tokens.len() < asked {
             self.refuse(&format!("Can't subscribe to more than {most} instruments.")).await;
         }
@@ -150,6 +155,7 @@ impl KiteSession {
         if let Some(inbox) = self.connection.opened_inbox() {
             self.connection.context.board.unsubscribe(inbox, &slots);
         }
+        self.connection.record(&Event::Unsubscribe { tokens: slots.len() });
         self.untold.extend(slots.iter().map(|slot| (slot.id, None)));
     }
 

@@ -205,6 +205,15 @@ impl Outlet {
         }
     }
 
+    /// Appends the last frame behind what the socket has not taken yet; false when nothing waits, or never will leave.
+    pub fn append_last(&mut self, frame: &[u8], now_ns: u64) -> bool {
+        let waits = !self.dead && !self.unsent.is_empty() && !frame.is_empty();
+        if waits {
+            let _ = self.keep(frame, &[], now_ns);
+        }
+        waits
+    }
+
     /// The last frame, if the stream is between two frames, and the end.
     pub fn close(&mut self, frame: &[u8]) {
         if !self.is_shut() && !frame.is_empty() {

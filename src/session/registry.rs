@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
+use tokio::sync::Notify;
 
 #[expect(clippy::disallowed_types, reason = "control side: never met by a writer or a publisher")]
 type ColdMutex<T> = std::sync::Mutex<T>;
@@ -65,6 +66,8 @@ pub struct SessionInfo {
     pub stats: Arc<TabStats>,
     /// Its ring, once it has subscribed.
     pub inbox: OnceLock<Arc<Inbox>>,
+    /// Rung when an operator wants it to end.
+    pub dismissal: Notify,
 }
 
 impl SessionInfo {
@@ -115,6 +118,12 @@ impl Registry {
     /// Removes one.
     pub fn remove(&self, id: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Has a connection end; false when there is none with this id.
+    pub fn dismiss(&self, id: &str) -> bool {
+        let session = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        session.map(|session| session.dismissal.notify_one()).is_some()
     }
 
     /// How many.

@@ -7,6 +7,7 @@ use super::door::Change;
 use super::lane::Lane;
 use super::outage;
 use super::tab::Delivery;
+use crate::account::audit::Event;
 use crate::fanout::slot::Slot;
 use crate::identity::permissions::Permissions;
 use crate::identity::principal::Proof;
@@ -363,7 +364,14 @@ impl Stream {
             })
             .await;
         self.charts.begin(&self.plan, &inbox).await;
+        self.note_subscription(&tokens, unknown.len(), false);
         self.tell_stale(&tokens).await;
+    }
+
+    fn note_subscription(&self, tokens: &[InstrumentToken], unknown: usize, all: bool) {
+        let mode = self.mode.name();
+        self.connection.record(&Event::Subscribe { tokens: tokens.len(), unknown, mode, all });
+        self.connection.count_topics(tokens);
     }
 
     /// Nothing of the request is done.
@@ -432,6 +440,7 @@ impl Stream {
                 ..Change::default()
             })
             .await;
+        self.connection.record(&Event::Unsubscribe { tokens: tokens.len() });
     }
 
     async fn set_all(&mut self, all: bool) {
@@ -473,6 +482,11 @@ impl Stream {
             })
             .await;
         self.charts.begin(&self.plan, &inbox).await;
+        if all {
+            self.note_subscription(&[], 0, true);
+        } else {
+            self.connection.record(&Event::Unsubscribe { tokens: 0 });
+        }
         self.tell_stale(&tokens).await;
     }
 

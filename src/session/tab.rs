@@ -59,6 +59,8 @@ pub struct Tab {
     replies: u64,
     /// It was told that it is too slow: nothing follows.
     given_up: bool,
+    /// Its last frame waits behind what the socket has not taken; until then, monotonic, it may leave. 0 while it stays.
+    leaving_ns: u64,
 }
 
 /// Least time between two notices of conflation.
@@ -81,6 +83,7 @@ impl Tab {
             noted_ns: 0,
             replies: 0,
             given_up: false,
+            leaving_ns: 0,
         }
     }
 
@@ -337,6 +340,22 @@ impl Tab {
         turn.counters.messages.add(1);
     }
 
+    /// Has the tab leave with `frame` as soon as its full socket has taken everything, at the latest at `until_ns`. False
+    /// when nothing waits: then it can be closed at once.
+    pub fn leave(&mut self, frame: &[u8], now_ns: u64, until_ns: u64) -> bool {
+        if !self.outlet.append_last(frame, now_ns) {
+            return false;
+        }
+        self.given_up = true;
+        self.leaving_ns = until_ns;
+        true
+    }
+
+    /// Until when it may leave; 0 while it stays.
+    pub const fn leaving_ns(&self) -> u64 {
+        self.leaving_ns
+    }
+
     /// How many bytes of what was put together since the last call are replies.
     pub fn take_replies(&mut self) -> u64 {
         std::mem::take(&mut self.replies)
@@ -387,7 +406,7 @@ impl Tab {
 
     /// Appends a heartbeat in the tab's format, unless it has more to read than it can take anyway.
     pub fn heartbeat(&self, turn: &mut Turn<'_>) {
-        if self.outlet.is_shut() {
+        if self.outlet.is_shut() || self.given_up {
             return;
         }
         turn.counters.messages.add(1);

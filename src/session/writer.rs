@@ -73,6 +73,8 @@ const COMMANDS_A_TURN: usize = 64;
 /// loops, since each walks through memory the other has just driven out of the caches; this bounds how long the first
 /// tab waits for the last.
 const ARENA: usize = 256 * 1_024;
+/// How long a tab may take what it has not taken yet and its last frame.
+const FAREWELL_NS: u64 = 2_000_000_000;
 /// Time between two heartbeats of Kite's protocol, nanoseconds: its clients reconnect after 5 s without a message.
 const KITE_HEARTBEAT_NS: u64 = 1_000_000_000;
 
@@ -171,7 +173,10 @@ impl Writer {
             && due_ns <= now_ns
         {
             self.timers.pop();
-            if self.tab(key).is_some_and(|tab| tab.ring_timer(due_ns, now_ns)) {
+            if self.tab(key).is_some_and(|tab| tab.leaving_ns() == due_ns) {
+                self.close(key, &[]);
+                work += 1;
+            } else if self.tab(key).is_some_and(|tab| tab.ring_timer(due_ns, now_ns)) {
                 self.fill(key, recorder);
                 work += 1;
             }
@@ -225,7 +230,9 @@ impl Writer {
         match tab.outlet.resume(&mut turn) {
             // Edge-triggered: while it stays registered the next room is told.
             Written::Blocked => {}
-            Written::Dead => self.unwatch(key),
+            Written::Dead if tab.leaving_ns() == 0 => self.unwatch(key),
+            Written::Dead => self.close(key, &[]),
+            Written::All if tab.leaving_ns() > 0 => self.close(key, &[]),
             Written::All => {
                 self.unwatch(key);
                 self.fill(key, recorder);
@@ -260,6 +267,10 @@ impl Writer {
         }
         if let Command::Close(frame) = command {
             self.hand_over(recorder);
+            let now_ns = self.clock.now_ns();
+            if self.tab(key).is_some_and(|tab| tab.leave(&frame, now_ns, now_ns + FAREWELL_NS)) {
+                return self.timers.push(Reverse((now_ns + FAREWELL_NS, key)));
+            }
             return self.close(key, &frame);
         }
         let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };

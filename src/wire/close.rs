@@ -11,7 +11,7 @@ pub enum Close {
     GoingAway,
     /// 1002: the client broke the WebSocket protocol.
     Protocol,
-    /// 1008: refused at the door, for this reason; the same attempt would be refused again.
+    /// 1008: ended for this reason; the same would end the same way again.
     Policy(&'static str),
     /// 1009: a message larger than the limit.
     TooBig,
@@ -65,8 +65,13 @@ impl Close {
 
     /// The close frame.
     pub fn frame(self) -> Vec<u8> {
+        self.frame_with(self.reason())
+    }
+
+    /// The close frame with another reason, of at most 123 bytes.
+    pub fn frame_with(self, reason: &str) -> Vec<u8> {
         let mut body = self.code().to_be_bytes().to_vec();
-        body.extend_from_slice(self.reason().as_bytes());
+        body.extend_from_slice(reason.as_bytes());
         let mut out = Vec::with_capacity(body.len() + 2);
         frame::append(&mut out, Opcode::Close, &body);
         out

@@ -96,7 +96,13 @@ impl Client {
     /// The next message of the protocol, in whichever format it comes.
     #[track_caller]
     pub fn next(&mut self) -> Value {
-        decode(&self.next_message())
+        loop {
+            // Reading has answered a ping.
+            match self.next_message() {
+                Message::Ping(_) => {}
+                message => return decode(&message),
+            }
+        }
     }
 
     /// The next one, if it comes within `time`.
@@ -106,6 +112,7 @@ impl Client {
         let message = self.socket.read();
         self.tcp().set_read_timeout(Some(PATIENCE)).unwrap();
         match message {
+            Ok(Message::Ping(_)) => None,
             Ok(message) => Some(decode(&message)),
             Err(Error::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
             Err(error) => panic!("no message: {error}"),

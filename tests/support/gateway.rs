@@ -51,6 +51,11 @@ pub fn settings() -> Settings {
         writer: WriterSettings { budget: 16_384, batch_delay_ns: 50_000_000, heartbeat_ns: 3_600_000_000_000 },
         demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },
         accept: AcceptSettings::default(),
+        vigil: tickfan::session::vigil::VigilSettings::default(),
+        tls: None,
+        admin: tickfan::server::admin::AdminSettings::default(),
+        admin_listen: None,
+        journal: None,
         engine: EngineSettings { linger_ns: 50_000_000, ..EngineSettings::default() },
         hours: tickfan::market::Calendar::built_in().unwrap(),
     }
@@ -59,6 +64,8 @@ pub fn settings() -> Settings {
 /// A running gateway; stops when it is dropped.
 pub struct Running {
     pub address: SocketAddr,
+    /// Where operators' pages are, if on a listener of their own.
+    pub admin_address: Option<SocketAddr>,
     pub app: Arc<App>,
     gateway: Option<Gateway>,
     runtime: Option<Runtime>,
@@ -89,7 +96,13 @@ fn launch(gate: GateSettings, settings: Settings, source: FeedSource, clock: Clo
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let instruments = Arc::new(ArcSwap::from_pointee(assembly::market_names(market::built_in_count())));
     let gateway = runtime.block_on(Gateway::start(settings, source, instruments, gate, clock, past)).unwrap();
-    Running { address: gateway.address, app: Arc::clone(&gateway.app), gateway: Some(gateway), runtime: Some(runtime) }
+    Running {
+        address: gateway.address,
+        admin_address: gateway.admin_address,
+        app: Arc::clone(&gateway.app),
+        gateway: Some(gateway),
+        runtime: Some(runtime),
+    }
 }
 
 impl Running {
@@ -119,6 +132,13 @@ impl Running {
         eventually_true("no session is left", || context.registry.is_empty());
         eventually_true("nobody listens to the engine", || context.engine.counters().listeners.get() == 0);
         eventually_true("all keys are free", || context.doors.iter().all(|door| door.tabs() == 0));
+    }
+
+    /// Lets its clients go, as the program does before it stops.
+    pub fn drain(&self, within: Duration) {
+        if let (Some(gateway), Some(runtime)) = (&self.gateway, &self.runtime) {
+            runtime.block_on(gateway.drain(within));
+        }
     }
 
     /// Stops it as the program does: tabs are told, threads joined.
