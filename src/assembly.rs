@@ -21,6 +21,7 @@ use crate::sandbox::{SandboxSettings, Scenario};
 use crate::server::accept::AcceptSettings;
 use crate::server::app::FeedStatus;
 use crate::server::peer::TrustedProxies;
+use crate::session::indicators::IndicatorLimits;
 use crate::session::vigil::VigilSettings;
 use crate::session::writer::WriterSettings;
 use crate::store::{BarStore, Limits, StoreError};
@@ -130,6 +131,10 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
         max_tokens: config.max_tokens_per_connection,
         max_kite_tokens: config.max_kite_tokens_per_connection,
         max_tokens_per_user: config.max_tokens_per_user,
+        indicators: IndicatorLimits {
+            per_connection: config.max_indicators_per_connection,
+            per_user: config.max_indicators_per_user,
+        },
         upstream_reserve: config.upstream_reserve,
         max_message: config.max_message_bytes,
         // A page that subscribes a whole watchlist one by one, or comes back from sleep, sends a burst.

@@ -31,6 +31,7 @@ use crate::server::tls::Tls;
 use crate::session::admission::{Admission, Limits};
 use crate::session::connection::Context;
 use crate::session::door::Door;
+use crate::session::indicators::{IndicatorLimits, Indicators};
 use crate::session::outage::StaleTokens;
 use crate::session::registry::Registry;
 use crate::session::vigil::{Vigil, VigilSettings};
@@ -77,6 +78,8 @@ pub struct Settings {
     pub max_kite_tokens: usize,
     /// Most different tokens a user may have over all its connections.
     pub max_tokens_per_user: usize,
+    /// Bounds of indicators.
+    pub indicators: IndicatorLimits,
     /// Places upstream that are kept for users with few tokens; see [`Limits::reserve`].
     pub upstream_reserve: usize,
     /// Largest message from a client, bytes.
@@ -199,6 +202,7 @@ impl Gateway {
             registry: Arc::new(Registry::default()),
             engine: Arc::clone(&engine),
             admission: Arc::new(Admission::new(limits)),
+            indicators: Indicators::new(settings.indicators),
             stale: Arc::clone(&stale),
             clock: clock.clone(),
             ring_capacity: settings.ring_capacity,

@@ -36,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "server",
         &[
             "market",
+            "wire::indicator_request",
             "identity",
             "account",
             "kite::instruments",

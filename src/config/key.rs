@@ -246,6 +246,10 @@ settings! {
         /// Most different tokens all connections of one user together may subscribe to. Without authentication every
         /// connection is a user of its own.
         max_tokens_per_user: usize = "9000", Range(1, 81_000), unit "tokens";
+        /// Most indicators one connection may subscribe to; of an API key's client, all its connections together.
+        max_indicators_per_connection: usize = "500", Range(1, 4_000), unit "indicators";
+        /// Most different indicators all connections of one user together may subscribe to.
+        max_indicators_per_user: usize = "1000", Range(1, 100_000), unit "indicators";
         /// Places upstream that are kept for users who have no more tokens than this, so that nobody can take all.
         upstream_reserve: usize = "500", Range(0, 9_000), unit "tokens";
         /// Updates a writer may lag behind before they are conflated.

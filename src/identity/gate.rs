@@ -181,6 +181,41 @@ impl Gate {
         if self.policy == Policy::Off { Ok(self.anonymous()) } else { self.identify(token, peer).await }
     }
 
+    /// Who asks for a session of indicators: a signed token is needed in every mode. `None` is who announced to tell with
+    /// the first message, within [`GRACE`].
+    ///
+    /// # Errors
+    /// Counted.
+    pub async fn admit_jwt(&self, parts: &Parts, peer: IpAddr, tells: bool) -> Result<Option<Principal>, Refusal> {
+        let credential = credential::of(parts, self.query_token).map_err(|refusal| self.counters.refuse(refusal))?;
+        let allowed = self.site.check_origin(&parts.headers, credential.is_some());
+        allowed.map_err(|refusal| self.counters.refuse(refusal))?;
+        if self.issuers.is_empty() {
+            return Err(self.counters.refuse(Refusal::Unconfigured));
+        }
+        match credential {
+            None if tells => Ok(None),
+            None => Err(self.counters.refuse(Refusal::MissingJwt)),
+            // What is good elsewhere names no session here.
+            Some(key) if api_key::is_key(key.reveal()) => Err(self.counters.refuse(Refusal::Malformed)),
+            Some(token) => self.identify(&token, peer).await.map(Some),
+        }
+    }
+
+    /// Who asks for a client's indicators: an API key is needed in every mode.
+    ///
+    /// # Errors
+    /// Counted.
+    pub async fn admit_key(&self, parts: &Parts, peer: IpAddr) -> Result<Principal, Refusal> {
+        let credential = credential::of(parts, self.query_token).map_err(|refusal| self.counters.refuse(refusal))?;
+        let allowed = self.site.check_origin(&parts.headers, credential.is_some());
+        allowed.map_err(|refusal| self.counters.refuse(refusal))?;
+        match credential.filter(|key| api_key::is_key(key.reveal())) {
+            Some(key) => self.identify(&key, peer).await,
+            None => Err(self.counters.refuse(Refusal::ApiKey)),
+        }
+    }
+
     /// The credential of a request.
     ///
     /// # Errors

@@ -29,6 +29,10 @@ macro_rules! refusals {
 refusals! {
     /// No token where one is required.
     Missing = "missing", Close::Policy("Authentication required");
+    /// No token where indicators are asked for.
+    MissingJwt = "missing_jwt", Close::Policy("Missing JWT token");
+    /// Indicators are asked for with a token, and nothing is configured that could tell whose it is.
+    Unconfigured = "unconfigured", Close::Policy("No token key is configured");
     /// No token came within the time for it.
     Late = "late", Close::Unauthenticated;
     /// A token in the query where that is switched off.
@@ -109,6 +113,8 @@ impl Refusal {
         !matches!(
             self,
             Self::Missing
+                | Self::MissingJwt
+                | Self::Unconfigured
                 | Self::Late
                 | Self::UserConnections
                 | Self::TokenConnections

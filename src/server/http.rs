@@ -3,7 +3,7 @@
 use super::admin::{self, Place as AdminPlace};
 use super::app::App;
 use super::peer::Peer;
-use super::{auth, latency, market_hours, metrics, upgrade};
+use super::{auth, indicators, latency, market_hours, metrics, upgrade};
 use crate::kite::instruments::Instrument;
 use crate::stats::Stop;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
@@ -27,6 +27,19 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(page_or_kite))
         .route("/kite", get(upgrade::kite))
         .route("/ws/stream", get(upgrade::stream))
+        .route("/indicators/v2/stream", get(upgrade::indicators))
+        .route("/indicators/stream", get(upgrade::client_indicators))
+        .route("/indicators/v2/health", get(indicators::health))
+        .route("/indicators/v2/stats", get(indicators::stats))
+        .route("/indicators/subscribe", post(indicators::subscribe).layer(DefaultBodyLimit::max(indicators::MAX_BODY)))
+        .route(
+            "/indicators/unsubscribe",
+            post(indicators::unsubscribe).layer(DefaultBodyLimit::max(indicators::MAX_BODY)),
+        )
+        .route("/indicators/batch", post(indicators::batch).layer(DefaultBodyLimit::max(indicators::MAX_BODY)))
+        .route("/indicators/current", get(indicators::current))
+        .route("/indicators/history", get(indicators::history))
+        .route("/indicators/at-offset", get(indicators::at_offset))
         .route("/health", get(health))
         .route("/ws/health", get(ws_health))
         .route("/ws/test", get(upstream))

@@ -6,6 +6,7 @@ pub mod app;
 pub mod auth;
 pub mod counters;
 pub mod http;
+pub mod indicators;
 pub mod kite_login;
 pub mod latency;
 pub mod lobby;

@@ -11,6 +11,7 @@ use crate::identity::gate::Gate;
 use crate::identity::principal::Principal;
 use crate::identity::refusal::Refusal;
 use crate::session::connection::{Arrival, Context, Entrant};
+use crate::session::indicators::stream as indicator_stream;
 use crate::session::{kite, stream};
 use axum::Extension;
 use axum::body::Body;
@@ -77,6 +78,48 @@ async fn kite_response(app: Arc<App>, peer: Peer, parts: &mut Parts) -> Response
             note_refusal(&app, refusal, peer);
             let status = if matches!(refusal.status(), 429 | 503) { 429 } else { 403 };
             error(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), refusal.to_string())
+        }
+    }
+}
+
+/// `GET /indicators/v2/stream`. Who sends no token with the handshake and will with the first message says so in the
+/// query: `auth=message`.
+pub(super) async fn indicators(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let handshake = match Handshake::of(&mut parts) {
+        Ok(handshake) => handshake,
+        Err(answer) => return *answer,
+    };
+    let gate = &app.context.gate;
+    let tells = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "auth=message"));
+    match gate.admit_jwt(&parts, peer.ip, tells).await.and_then(|who| entrant(gate, who, peer)) {
+        Ok(entrant) => hand_over(app, handshake, entrant, StatusCode::SERVICE_UNAVAILABLE, indicator_stream::serve),
+        Err(refusal) => {
+            note_refusal(&app, refusal, peer);
+            handshake.refuse(refusal)
+        }
+    }
+}
+
+/// `GET /indicators/stream`, for API keys.
+pub(super) async fn client_indicators(
+    State(app): Shared,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let handshake = match Handshake::of(&mut parts) {
+        Ok(handshake) => handshake,
+        Err(answer) => return *answer,
+    };
+    let gate = &app.context.gate;
+    match gate.admit_key(&parts, peer.ip).await.and_then(|who| entrant(gate, Some(who), peer)) {
+        Ok(entrant) => {
+            hand_over(app, handshake, entrant, StatusCode::SERVICE_UNAVAILABLE, indicator_stream::serve_client)
+        }
+        Err(refusal) => {
+            note_refusal(&app, refusal, peer);
+            handshake.refuse(refusal)
         }
     }
 }

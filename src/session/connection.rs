@@ -3,6 +3,7 @@
 use super::admission::{Admission, Holding};
 use super::door::{Change, Command, Door};
 use super::fragments::Abuse;
+use super::indicators::Indicators;
 use super::outage::StaleTokens;
 use super::outlet::TabStats;
 use super::registry::{Registry, SessionInfo, filter_of};
@@ -55,6 +56,8 @@ pub struct Context {
     pub engine: Arc<Engine>,
     /// Who may have how many instruments.
     pub admission: Arc<Admission>,
+    /// Who has which indicators.
+    pub indicators: Indicators,
     /// Whose values grow old.
     pub stale: Arc<StaleTokens>,
     /// The program's clock.

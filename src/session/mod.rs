@@ -1,7 +1,7 @@
 //! One browser tab: what it wants, and stops 7 and 8 of its ticks.
 //!
-//! A connection has two halves that share a socket. The *reading* half ([`stream`], or [`kite`] for Kite's own clients,
-//! both over a [`connection`]) is a task on the control side: it takes requests, changes the board, and sends what it has
+//! A connection has two halves that share a socket. The *reading* half ([`stream`], [`indicators`], or [`kite`] for Kite's own
+//! clients, all over a [`connection`]) is a task on the control side: it takes requests, changes the board, and sends what it has
 //! to say to the *writing* half ([`tab::Tab`]), which belongs to one [`writer::Writer`] and is the only one that ever
 //! writes to the socket.
 
@@ -12,6 +12,7 @@ pub mod connection;
 pub mod door;
 pub mod envelope;
 pub mod fragments;
+pub mod indicators;
 pub mod kite;
 pub mod lane;
 pub mod outage;

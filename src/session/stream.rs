@@ -348,6 +348,7 @@ impl Stream {
             format: subscribe.format,
             throttle_ns: u64::from(subscribe.throttle_ms) * 1_000_000,
             batch_size: if subscribe.batch { subscribe.batch_size } else { 0 },
+            utc: false,
         };
         self.connection
             .change(Change {

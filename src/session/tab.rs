@@ -14,6 +14,7 @@ use crate::fanout::mail::Mailbox;
 use crate::fanout::slot::{Inbox, Slot};
 use crate::fanout::update::Update;
 use crate::market::Mode;
+use crate::market::calendar::Utc;
 use crate::stats::Stop;
 use crate::wire::close::Close;
 use crate::wire::frame::Span;
@@ -32,6 +33,8 @@ pub struct Delivery {
     pub throttle_ns: u64,
     /// How many messages make a batch; 0 for none.
     pub batch_size: u32,
+    /// Whether a heartbeat has its time as RFC 3339 in UTC and not as Unix seconds.
+    pub utc: bool,
 }
 
 /// See the module. **Thread**: its writer's.
@@ -129,7 +132,12 @@ impl Tab {
     pub fn send(&mut self, frame: &[u8], turn: &mut Turn<'_>) {
         if let Some(inbox) = self.inbox.take() {
             if !self.outlet.is_shut() && !self.given_up {
-                self.read_mail(&inbox.mail, turn);
+                // All of it, beyond the budget too: it is bounded as a reply is.
+                for _ in 0..=inbox.mail.depth() {
+                    if !self.read_mail(&inbox.mail, turn) {
+                        break;
+                    }
+                }
             }
             self.inbox = Some(inbox);
         }
@@ -413,7 +421,10 @@ impl Tab {
         if self.is_kite() {
             turn.out.extend_from_slice(push::KITE_HEARTBEAT);
         } else {
-            let heartbeat = serde_json::json!({"type": "heartbeat", "timestamp": turn.clock.unix_seconds()});
+            let now = turn.clock.unix_seconds();
+            let timestamp =
+                if self.delivery.utc { Utc(now as i64).to_string().into() } else { serde_json::Value::from(now) };
+            let heartbeat = serde_json::json!({"type": "heartbeat", "timestamp": timestamp});
             let format = self.delivery.format;
             turn.append_frame(|out| push::value_frame(out, format, &heartbeat));
         }

@@ -4,6 +4,7 @@ pub mod close;
 pub mod derived;
 pub mod encoding;
 pub mod frame;
+pub mod indicator_request;
 pub mod json;
 pub mod kite_request;
 pub mod msgpack;

@@ -17,6 +17,7 @@ use tickfan::identity::gate::{Gate, GateSettings};
 use tickfan::identity::rate::Rate;
 use tickfan::server::accept::AcceptSettings;
 use tickfan::server::app::App;
+use tickfan::session::indicators::IndicatorLimits;
 use tickfan::session::writer::WriterSettings;
 use tokio::runtime::Runtime;
 
@@ -45,6 +46,7 @@ pub fn settings() -> Settings {
         max_tokens: 9_000,
         max_kite_tokens: 3_000,
         max_tokens_per_user: 9_000,
+        indicators: IndicatorLimits { per_connection: 500, per_user: 1_000 },
         upstream_reserve: 0,
         max_message: 65_536,
         message_rate: Rate::per_second(0, 0),
@@ -89,6 +91,11 @@ pub fn start_by(settings: Settings, source: FeedSource, clock: Clock) -> Running
 /// Starts a gateway that asks who its clients are.
 pub fn start_behind(gate: GateSettings, settings: Settings, source: FeedSource) -> Running {
     launch(gate, settings, source, Clock::system(), Past::default())
+}
+
+/// [`start_behind`], with a past.
+pub fn start_behind_with(gate: GateSettings, settings: Settings, source: FeedSource, past: Past) -> Running {
+    launch(gate, settings, source, Clock::system(), past)
 }
 
 fn launch(gate: GateSettings, settings: Settings, source: FeedSource, clock: Clock, past: Past) -> Running {

@@ -81,7 +81,7 @@ impl Plane {
         let key = self.door.key().unwrap();
         let inbox = inbox(RING, key, &self.door.port);
         let slots = self.board.subscribe(&inbox, tokens, encoding);
-        let delivery = Delivery { format: encoding.format, throttle_ns: 0, batch_size };
+        let delivery = Delivery { format: encoding.format, batch_size, ..Delivery::default() };
         let change = Change {
             add: slots.into_iter().map(|slot| Lane::new(slot, encoding.mode)).collect(),
             inbox: Some(inbox),

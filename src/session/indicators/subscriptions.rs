@@ -1,0 +1,333 @@
+//! One set of subscriptions, and the connections it is delivered to: of a tab (v2) to that tab alone, of an API key's
+//! client (legacy) to all its connections.
+//!
+//! What is subscribed is plain data ([`Entry`] by instrument and timeframe); the engine's subscriptions are made from it
+//! for each connection. A request is granted whole or not at all.
+
+use super::ledger::{Computation, Share};
+use super::problem::{Kind, Problem};
+use crate::engine::command::{Granted, Topic, Wish};
+use crate::engine::view::{Subscriber, Wording};
+use crate::fanout::series::Subscription;
+use crate::fanout::slot::Inbox;
+use crate::identity::permissions::Permissions;
+use crate::kite::instruments::Instrument;
+use crate::market::indicator::{IndicatorId, Name};
+use crate::market::{InstrumentToken, Timeframe};
+use crate::session::admission::Holding;
+use crate::session::connection::Context;
+use crate::wire::Format;
+use crate::wire::indicator_request::{Unwanted, Wanted};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// A timeframe of an instrument.
+pub type SeriesKey = (InstrumentToken, Timeframe);
+
+/// What is subscribed of one timeframe of an instrument. Plain data.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Entry {
+    /// In the client's words.
+    pub wording: Wording,
+    /// Which indicators, in the client's order, each once.
+    pub indicators: Vec<IndicatorId>,
+}
+
+/// What was taken away.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Removed {
+    /// In the client's words.
+    pub wording: Wording,
+    /// Which indicator.
+    pub id: IndicatorId,
+}
+
+/// A connection's number in its set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberId(u64);
+
+#[derive(Debug)]
+struct Member {
+    id: MemberId,
+    inbox: Arc<Inbox>,
+    subscriptions: HashMap<Computation, Arc<Subscription>>,
+}
+
+/// See the module. Control side; requests of one set are carried out one after the other.
+#[derive(Debug)]
+pub struct Subscriptions(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    entries: BTreeMap<SeriesKey, Entry>,
+    members: Vec<Member>,
+    /// Numbers that were given away.
+    numbers: u64,
+    holding: Holding,
+    share: Share,
+}
+
+impl Subscriptions {
+    /// Of a user: nothing yet.
+    pub fn new(context: &Context, user: &str) -> Self {
+        Self(Mutex::new(State {
+            entries: BTreeMap::new(),
+            members: Vec::new(),
+            numbers: 0,
+            holding: context.admission.holding(user),
+            share: context.indicators.ledger.share(user),
+        }))
+    }
+
+    /// What there is.
+    pub async fn entries(&self) -> BTreeMap<SeriesKey, Entry> {
+        self.0.lock().await.entries.clone()
+    }
+
+    /// A connection joins: it gets what is known of everything subscribed, and all that follows.
+    ///
+    /// # Errors
+    /// When the engine has no room for what it had given up, or has stopped.
+    pub async fn join(&self, context: &Context, inbox: &Arc<Inbox>) -> Result<MemberId, Problem> {
+        let mut state = self.0.lock().await;
+        state.numbers += 1;
+        let mut member =
+            Member { id: MemberId(state.numbers), inbox: Arc::clone(inbox), subscriptions: HashMap::new() };
+        for (key, entry) in &state.entries {
+            match begin(context, *key, entry, &[&member]).await {
+                Ok(begun) => {
+                    member.subscriptions.extend(begun.into_iter().map(|(_, computation, of, _)| (computation, of)));
+                }
+                Err(problem) => {
+                    context.engine.end(member.subscriptions.into_values().collect()).await;
+                    return Err(problem);
+                }
+            }
+        }
+        let id = member.id;
+        state.members.push(member);
+        Ok(id)
+    }
+
+    /// A connection has ended.
+    pub async fn leave(&self, context: &Context, id: MemberId) {
+        let mut state = self.0.lock().await;
+        let over = state.members.extract_if(.., |member| member.id == id).flat_map(|member| member.subscriptions);
+        let over = over.map(|(_, of)| of).collect();
+        context.engine.end(over).await;
+    }
+
+    /// Subscribes, in place of what there was of the same instrument and timeframe. What is known has been posted to all
+    /// connections when this returns; the values are those that were known, `null` for the others.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub async fn subscribe(
+        &self,
+        context: &Context,
+        permissions: &Permissions,
+        wanted: &Wanted,
+    ) -> Result<Map<String, Value>, Problem> {
+        let token = instrument(context, permissions, &wanted.symbol, &wanted.indicators)?;
+        let key = (token, wanted.timeframe);
+        let mut guard = self.0.lock().await;
+        let state = &mut *guard;
+        state.check(context, permissions, key, wanted.indicators.len())?;
+        let computations =
+            |entry: &Entry| -> Vec<Computation> { entry.indicators.iter().map(|id| (key.0, key.1, *id)).collect() };
+        let wording =
+            Wording { symbol: wanted.symbol.as_str().into(), timeframe: wanted.timeframe_text.as_str().into() };
+        let entry = Entry { wording, indicators: wanted.indicators.clone() };
+        let (new, old) = (computations(&entry), state.entries.get(&key).map(computations).unwrap_or_default());
+        let over: Vec<_> = old.iter().filter(|one| !new.contains(one)).copied().collect();
+        let held = state.entries.keys().any(|(other, _)| *other == token);
+        state.holding.add(&[token]).map_err(|refusal| Problem::limit("symbol", refusal.limit(), refusal))?;
+        let most = context.indicators.limits.per_user;
+        let begun = match state.share.change(&new, &over, most) {
+            Ok(()) => begin(context, key, &entry, &state.members.iter().collect::<Vec<_>>()).await,
+            Err(full) => Err(Problem::limit(
+                "indicators",
+                full.most,
+                format!(
+                    "{} different ones would be too many for one user; at most {most} (max_indicators_per_user)",
+                    full.wanted
+                ),
+            )),
+        };
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(problem) => {
+                let more: Vec<_> = new.iter().filter(|one| !old.contains(one)).copied().collect();
+                // It had them a moment ago.
+                let _ = state.share.change(&over, &more, usize::MAX);
+                if !held {
+                    state.holding.remove(&[token]);
+                }
+                return Err(problem);
+            }
+        };
+        state.entries.insert(key, entry);
+        let ended = state.take(&old);
+        let mut values = Map::new();
+        for (at, computation, of, value) in begun {
+            state.members[at].subscriptions.insert(computation, of);
+            values.insert(computation.2.to_string(), value);
+        }
+        context.engine.end(ended).await;
+        Ok(values)
+    }
+
+    /// Takes away what is named and there.
+    ///
+    /// # Errors
+    /// When there is no such instrument.
+    pub async fn unsubscribe(
+        &self,
+        context: &Context,
+        permissions: &Permissions,
+        unwanted: &Unwanted,
+    ) -> Result<Vec<Removed>, Problem> {
+        let mut state = self.0.lock().await;
+        let token = match &unwanted.symbol {
+            None => None,
+            Some(symbol) => Some(resolve(context, permissions, symbol)?),
+        };
+        let meant = |key: &SeriesKey, id: &IndicatorId| {
+            token.is_none_or(|token| token == key.0)
+                && unwanted.timeframe.is_none_or(|timeframe| timeframe == key.1)
+                && (unwanted.indicators.is_empty() || unwanted.indicators.contains(id))
+        };
+        Ok(state.remove(context, meant).await)
+    }
+
+    /// Takes away what may not be had any more.
+    pub async fn keep_only(&self, context: &Context, permissions: &Permissions) -> Vec<Removed> {
+        let mut state = self.0.lock().await;
+        let allowed = |key: &SeriesKey| permissions.indicators && permissions.allows(key.0);
+        state.remove(context, |key, _| !allowed(key)).await
+    }
+}
+
+impl State {
+    /// Whether there is room for `count` indicators in place of those of `key`.
+    fn check(&self, context: &Context, permissions: &Permissions, key: SeriesKey, count: usize) -> Result<(), Problem> {
+        let others = self.entries.iter().filter(|(other, _)| **other != key);
+        let total = count + others.map(|(_, entry)| entry.indicators.len()).sum::<usize>();
+        let most = context.indicators.limits.per_connection;
+        if total > most {
+            let text = format!("{total} would be too many; at most {most} (max_indicators_per_connection)");
+            return Err(Problem::limit("indicators", most, text));
+        }
+        let mut tokens: Vec<_> = self.entries.keys().map(|(token, _)| *token).chain([key.0]).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        let most = context.max_tokens.min(permissions.max_tokens);
+        if tokens.len() > most {
+            let text = format!("{} instruments would be too many; at most {most} for one connection", tokens.len());
+            return Err(Problem::limit("symbol", most, text));
+        }
+        Ok(())
+    }
+
+    /// Takes the engine's subscriptions to these from all connections.
+    fn take(&mut self, computations: &[Computation]) -> Vec<Arc<Subscription>> {
+        let members = self.members.iter_mut();
+        members.flat_map(|member| computations.iter().filter_map(|one| member.subscriptions.remove(one))).collect()
+    }
+
+    async fn remove(&mut self, context: &Context, meant: impl Fn(&SeriesKey, &IndicatorId) -> bool) -> Vec<Removed> {
+        let (mut removed, mut computations) = (Vec::new(), Vec::new());
+        for (key, entry) in &mut self.entries {
+            for id in entry.indicators.extract_if(.., |id| meant(key, id)) {
+                removed.push(Removed { wording: entry.wording.clone(), id });
+                computations.push((key.0, key.1, id));
+            }
+        }
+        let emptied: Vec<_> = self.entries.extract_if(.., |_, entry| entry.indicators.is_empty()).collect();
+        let held = |token: InstrumentToken| self.entries.keys().any(|(other, _)| *other == token);
+        let over: Vec<_> = emptied.iter().map(|((token, _), _)| *token).filter(|token| !held(*token)).collect();
+        self.holding.remove(&over);
+        // Giving back is never refused.
+        let _ = self.share.change(&[], &computations, usize::MAX);
+        let ended = self.take(&computations);
+        context.engine.end(ended).await;
+        removed
+    }
+}
+
+/// Where a member stands, what it gets, its subscription, and what was known.
+type Begun = (usize, Computation, Arc<Subscription>, Value);
+
+/// Begins the subscriptions of an entry for some connections, all or none.
+async fn begin(context: &Context, key: SeriesKey, entry: &Entry, members: &[&Member]) -> Result<Vec<Begun>, Problem> {
+    let (token, timeframe) = key;
+    let mut begun = Vec::new();
+    let mut wishes = Vec::new();
+    for (at, member) in members.iter().enumerate() {
+        for id in &entry.indicators {
+            let of: Arc<Subscription> = Arc::default();
+            wishes.push(Wish {
+                topic: Topic::Indicator { token, timeframe, id: *id },
+                wording: entry.wording.clone(),
+                subscriber: Subscriber { of: Arc::clone(&of), inbox: Arc::clone(&member.inbox), format: Format::Json },
+            });
+            begun.push((at, (token, timeframe, *id), of, Value::Null));
+        }
+    }
+    if wishes.is_empty() {
+        return Ok(begun);
+    }
+    let granted: Vec<Granted> = context.engine.begin(wishes).await.map_err(|_| Problem::stopping())?;
+    let mut full = None;
+    for (one, granted) in begun.iter_mut().zip(granted) {
+        match granted {
+            Ok(value) => one.3 = value,
+            Err(refused) => full = Some(refused),
+        }
+    }
+    match full {
+        None => Ok(begun),
+        Some(full) => {
+            context.engine.end(begun.into_iter().map(|(_, _, of, _)| of).collect()).await;
+            Err(Problem::full(full))
+        }
+    }
+}
+
+/// The instrument of a symbol, of which these indicators are wanted.
+///
+/// # Errors
+/// When indicators may not be had, there is no such instrument, or it has not what they need.
+pub fn instrument(
+    context: &Context,
+    permissions: &Permissions,
+    symbol: &str,
+    indicators: &[IndicatorId],
+) -> Result<InstrumentToken, Problem> {
+    if !permissions.indicators {
+        let text = "not permitted; the permission indicators is needed";
+        return Err(Problem::of(Kind::Forbidden, "action", text));
+    }
+    let token = resolve(context, permissions, symbol)?;
+    let instruments = context.instruments.load();
+    if instruments.by_token(token.0).is_some_and(Instrument::is_index)
+        && let Some(id) = indicators.iter().find(|id| says_nothing_without_volume(id))
+    {
+        return Err(Problem::indicator(format!("{id} needs volume, and {symbol} is an index, which has none")));
+    }
+    Ok(token)
+}
+
+/// One that may not be had is as unknown as one that is not there.
+fn resolve(context: &Context, permissions: &Permissions, symbol: &str) -> Result<InstrumentToken, Problem> {
+    let instruments = context.instruments.load();
+    let found = instruments.resolve(symbol).map(|found| found.token).filter(|token| permissions.allows(*token));
+    found.ok_or_else(|| Problem::of(Kind::Unknown, "symbol", format!("{symbol} is not in the instrument list")))
+}
+
+/// Averages weighted by volume say `null` without it; these would say a number that means nothing.
+fn says_nothing_without_volume(id: &IndicatorId) -> bool {
+    id.definition().needs_volume && !matches!(id.name(), Name::Vwap | Name::Vwma)
+}
