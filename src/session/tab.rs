@@ -1,7 +1,7 @@
 //! Stop 7 of a tick, for one tab: the writing half of a connection.
 //!
-//! A tab's messages leave in this order: replies, the mail (candles, indicators, alerts), lanes whose newest value is
-//! owed (a snapshot, or after the ring ran over), then the ring. All of it is put into one buffer, which leaves in one
+//! A tab's messages leave in this order: replies, the mail (candles, indicators, alerts), what stood in the ring when lanes
+//! were added, lanes whose newest value is owed (a snapshot, or after the ring ran over), then the ring. All of it is put into one buffer, which leaves in one
 //! write through the [`Outlet`].
 
 use super::door::Change;
@@ -49,6 +49,9 @@ pub struct Tab {
     firehose: Option<Mode>,
     /// Lanes whose newest value must be sent, oldest first.
     owed: VecDeque<u32>,
+    /// How many updates stood in the ring when lanes were added. They go before snapshots: the board is told of a
+    /// subscription before the tab, and a tape that starts with it must not lose its beginning.
+    early: usize,
     envelope: Envelope,
     /// Conflated values the tab has not been told of.
     untold: u64,
@@ -79,6 +82,7 @@ impl Tab {
             lanes: FxHashMap::default(),
             firehose: None,
             owed: VecDeque::new(),
+            early: 0,
             envelope: Envelope::new(delivery),
             untold: 0,
             told_ns: 0,
@@ -112,6 +116,9 @@ impl Tab {
         self.firehose = change.firehose.unwrap_or(self.firehose);
         turn.out.extend_from_slice(&change.reply);
         self.replies += change.reply.len() as u64;
+        if !change.add.is_empty() {
+            self.early = self.inbox.as_ref().map_or(0, |inbox| inbox.ring.depth());
+        }
         for lane in change.add {
             let id = lane.slot.id;
             self.lanes.insert(id, lane);
@@ -146,6 +153,11 @@ impl Tab {
         turn.counters.messages.add(1);
     }
 
+    /// Whether something may have been offered to it before it knows its inbox: the change that brings it is under way.
+    pub const fn awaits_inbox(&self) -> bool {
+        self.inbox.is_none()
+    }
+
     /// Puts messages into `turn.out` until the budget is used; true when more waits. Nothing while the socket is full.
     pub fn fill(&mut self, turn: &mut Turn<'_>) -> bool {
         // Taken out for the time being: a clone would cost a locked instruction twice.
@@ -170,11 +182,22 @@ impl Tab {
     fn fill_from(&mut self, inbox: &Inbox, turn: &mut Turn<'_>) -> bool {
         if inbox.ring.take_behind() {
             while inbox.ring.take().is_some() {}
+            self.early = 0;
             self.owe_all(turn.board);
         }
         if self.read_mail(&inbox.mail, turn) {
             return true;
         }
+        while self.early > 0
+            && let Some(update) = inbox.ring.take()
+        {
+            self.early -= 1;
+            self.take(&update, turn);
+            if turn.is_full() {
+                return true;
+            }
+        }
+        self.early = 0;
         while let Some(id) = self.owed.pop_front() {
             self.pay(id, turn);
             if turn.is_full() {
@@ -229,11 +252,17 @@ impl Tab {
         }
     }
 
+    /// Sends what is owed to a lane, unless that was settled meanwhile.
+    fn pay(&mut self, id: u32, turn: &mut Turn<'_>) {
+        if self.lanes.get_mut(&id).is_some_and(|lane| std::mem::take(&mut lane.owed)) {
+            self.send_newest(id, turn);
+        }
+    }
+
     /// Sends a lane's newest value if the tab does not have it yet: the value is chosen now, when it can leave, and not
     /// when the debt arose.
-    fn pay(&mut self, id: u32, turn: &mut Turn<'_>) {
+    fn send_newest(&mut self, id: u32, turn: &mut Turn<'_>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.owed = false;
         let Some(value) = lane.slot.value() else { return };
         let number = value.numbers.of(lane.mode);
         if number <= lane.sent && !lane.fresh {
@@ -302,7 +331,7 @@ impl Tab {
         let encoding = Encoding { format: self.delivery.format, mode: lane.mode };
         let Some(message) = update.frame(encoding) else {
             // Published before the tab changed its encoding.
-            return self.pay(update.slot, turn);
+            return self.send_newest(update.slot, turn);
         };
         if !lane.admits(&update.tick) {
             lane.sent = number;
@@ -310,6 +339,8 @@ impl Tab {
             return;
         }
         let fresh = std::mem::replace(&mut lane.fresh, false);
+        // The first of its updates is the snapshot; those after it are in the ring.
+        lane.owed &= !fresh;
         lane.sent = number;
         lane.due_ns = turn.now_ns + self.delivery.throttle_ns;
         turn.recorder.record(Stop::Writer, turn.now_ns.saturating_sub(update.received_ns));

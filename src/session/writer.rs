@@ -37,6 +37,8 @@ pub struct Writer {
     tabs: Vec<Option<Box<Tab>>>,
     /// Tabs that used up their budget and go on in the next turn.
     unfinished: VecDeque<u32>,
+    /// Tabs that were offered something before the change that brings their inbox.
+    early: Vec<u32>,
     timers: BinaryHeap<Reverse<(u64, u32)>>,
     /// Heartbeats of the tabs, and of the connections of Kite's protocol.
     heartbeats: [Round; 2],
@@ -146,6 +148,7 @@ impl Writer {
             counters,
             tabs: Vec::new(),
             unfinished: VecDeque::new(),
+            early: Vec::new(),
             timers: BinaryHeap::new(),
             heartbeats,
             filled: Vec::new(),
@@ -215,9 +218,10 @@ impl Writer {
         self.counters.blocked_tabs.get() > 0
     }
 
-    /// Whether a tab that reads has more waiting than one turn could send: a patient feed then waits.
+    /// Whether a tab that reads has more waiting than one turn could send, or cannot be sent anything yet: a patient feed
+    /// then waits.
     pub fn is_congested(&self) -> bool {
-        !self.unfinished.is_empty() || self.watches()
+        !self.unfinished.is_empty() || !self.early.is_empty() || self.watches()
     }
 
     /// A watched socket has room again.
@@ -277,6 +281,7 @@ impl Writer {
         let mut turn = turn!(self, recorder);
         let more = match command {
             Command::Change(change) => {
+                self.early.retain(|early| *early != key);
                 tab.change(*change, &mut turn);
                 tab.fill(&mut turn)
             }
@@ -292,6 +297,10 @@ impl Writer {
     /// Puts together what a tab has waiting.
     fn fill(&mut self, key: u32, recorder: &mut Recorder) {
         let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
+        if tab.awaits_inbox() {
+            self.early.push(key);
+            return;
+        }
         let mut turn = turn!(self, recorder);
         let more = tab.fill(&mut turn);
         self.note(key, more, recorder);
@@ -342,6 +351,7 @@ impl Writer {
 
     fn close(&mut self, key: u32, frame: &[u8]) {
         self.unwatch(key);
+        self.early.retain(|early| *early != key);
         let Some(mut tab) = self.tabs.get_mut(key as usize).and_then(Option::take) else { return };
         tab.outlet.close(frame);
         self.counters.kite_tabs.set(self.counters.kite_tabs.get().saturating_sub(tab.is_kite().into()));
