@@ -97,6 +97,10 @@ fn judge(
     now_ns: u64,
     regained: &mut Vec<(InstrumentToken, u64)>,
 ) -> Verdict {
+    if packet::shape(packet.len()).is_none() {
+        // The decoder counts it. It says nothing of any instrument.
+        return Verdict::Good;
+    }
     let Some(token) = packet.first_chunk().map(|token| InstrumentToken(u32::from_be_bytes(*token))) else {
         return Verdict::Unwanted;
     };
@@ -164,6 +168,19 @@ mod tests {
         for bytes in [&[][..], &[0], &[0, 9, 1]] {
             assert_eq!(gate.pass(bytes, 0, &mut FxHashMap::default(), 0), (Some(bytes), Passed::default()));
         }
+    }
+
+    #[test]
+    fn a_packet_of_unknown_length_goes_on_and_is_no_sign_of_service() {
+        let mut gate = Gate::default();
+        let lost = Owner { lost_ns: 9, ..owner(0) };
+        let mut owners: FxHashMap<_, _> = [(InstrumentToken(A), lost)].into_iter().collect();
+        let mut message = vec![0, 1, 0, 12];
+        message.extend_from_slice(&A.to_be_bytes());
+        message.extend_from_slice(&[0; 8]);
+        let passed = Passed { packets: 1, ..Passed::default() };
+        assert_eq!(gate.pass(&message, 0, &mut owners, 20), (Some(&*message), passed));
+        assert!(gate.regained.is_empty() && owners[&InstrumentToken(A)].lost_ns == 9);
     }
 
     #[test]
