@@ -3,9 +3,11 @@
 //! A price that does not move looks like one that is not heard of. The feed says which instruments have lost their
 //! upstream; those whose market trades are told to their subscribers as `stale`, and as `fresh`, with the length of the
 //! gap, once they are served again. All of it happens on the control side and reaches tabs through their mailboxes: no tick
-//! waits for it.
+//! waits for it. Candles that form meanwhile are marked, whether anybody is told or not. Kite's own clients are told nothing: their
+//! protocol has no such message, and their heartbeats go on.
 
 use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::fanout::board::Board;
 use crate::fanout::series::Message;
 use crate::fanout::slot::Inbox;
@@ -15,7 +17,7 @@ use crate::market::calendar::{Calendar, Listing, State};
 use crate::market::{InstrumentToken, SegmentKind};
 use crate::session::door::Door;
 use crate::session::outage::{self, StaleTokens};
-use crate::wire::push;
+use crate::wire::{Format, push};
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -46,6 +48,8 @@ pub struct Freshness {
     pub clock: Clock,
     /// For those who subscribe while an instrument is stale.
     pub stale: Arc<StaleTokens>,
+    /// Whose open bars lack something from then on.
+    pub engine: Arc<Engine>,
 }
 
 /// A tab and its instruments, by the time since when they were lost.
@@ -68,10 +72,10 @@ impl Freshness {
             tokio::select! {
                 outage = outages.recv() => {
                     let Some(outage) = outage else { return };
-                    note(outage, &mut lost, &mut over);
+                    self.note(outage, &mut lost, &mut over).await;
                     tokio::time::sleep(GATHER).await;
                     while let Ok(outage) = outages.try_recv() {
-                        note(outage, &mut lost, &mut over);
+                        self.note(outage, &mut lost, &mut over).await;
                     }
                 }
                 () = look_again => {}
@@ -90,6 +94,28 @@ impl Freshness {
             let now_ns = self.clock.now_ns();
             self.tell(&fresh, |tokens, since_ns| outage::fresh(tokens, now_ns.saturating_sub(since_ns) as f64 / 1e9))
                 .await;
+        }
+    }
+
+    /// Notes what was lost, or is served again, and tells the engine at once.
+    async fn note(
+        &self,
+        outage: Outage,
+        lost: &mut FxHashMap<InstrumentToken, u64>,
+        over: &mut Vec<(InstrumentToken, u64)>,
+    ) {
+        match outage {
+            Outage::Begun { tokens, since_ns } => {
+                lost.extend(tokens.iter().map(|token| (*token, since_ns)));
+                let since_s = self.clock.unix_ns(since_ns) / 1_000_000_000;
+                self.engine.interrupted(since_s.cast_signed(), Some(tokens)).await;
+            }
+            Outage::Over(tokens) => {
+                for (token, since_ns) in tokens {
+                    lost.remove(&token);
+                    over.push((token, since_ns));
+                }
+            }
         }
     }
 
@@ -125,7 +151,8 @@ impl Freshness {
         let table = self.board.table().load_full();
         for (at, (token, since_ns)) in tokens.iter().enumerate() {
             if let Some(slot) = table.get(token) {
-                for subscriber in &slot.subscribers().list {
+                let subscribers = slot.subscribers();
+                for subscriber in subscribers.list.iter().filter(|one| one.encoding.format != Format::Kite) {
                     let tab = tabs
                         .entry(Arc::as_ptr(&subscriber.inbox).addr())
                         .or_insert_with(|| (Arc::clone(&subscriber.inbox), BTreeMap::new()));
@@ -158,16 +185,4 @@ impl Freshness {
 /// Whether anything is to be expected of a kind of instrument at a Unix time: it trades, or is in an auction.
 pub fn trades(calendar: &Calendar, kind: SegmentKind, unix_s: i64) -> bool {
     calendar.status(kind, unix_s).state != State::Closed
-}
-
-fn note(outage: Outage, lost: &mut FxHashMap<InstrumentToken, u64>, over: &mut Vec<(InstrumentToken, u64)>) {
-    match outage {
-        Outage::Begun { tokens, since_ns } => lost.extend(tokens.into_iter().map(|token| (token, since_ns))),
-        Outage::Over(tokens) => {
-            for (token, since_ns) in tokens {
-                lost.remove(&token);
-                over.push((token, since_ns));
-            }
-        }
-    }
 }

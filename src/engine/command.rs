@@ -99,7 +99,7 @@ pub enum Command {
     Interrupted {
         /// When, Unix seconds.
         at: i64,
-        /// For which instruments; `None` for all.
+        /// For which instruments, sorted; `None` for all.
         tokens: Option<Vec<InstrumentToken>>,
     },
 }

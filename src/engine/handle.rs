@@ -88,7 +88,8 @@ impl Engine {
     }
 
     /// The feed was lost at `at` (Unix seconds): bars that are open lack something. `None` means all instruments.
-    pub async fn interrupted(&self, at: i64, tokens: Option<Vec<InstrumentToken>>) {
+    pub async fn interrupted(&self, at: i64, mut tokens: Option<Vec<InstrumentToken>>) {
+        tokens.iter_mut().for_each(|tokens| tokens.sort_unstable());
         self.send(Command::Interrupted { at, tokens }).await;
     }
 

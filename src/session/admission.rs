@@ -96,7 +96,13 @@ impl Admission {
 
     /// What one connection of `user` has: nothing yet. Given back when it is dropped.
     pub fn holding(self: &Arc<Self>, user: &str) -> Holding {
-        Holding { admission: Arc::clone(self), user: user.to_owned(), tokens: FxHashSet::default(), all: false }
+        Holding {
+            admission: Arc::clone(self),
+            user: user.to_owned(),
+            tokens: FxHashSet::default(),
+            beside: FxHashMap::default(),
+            all: false,
+        }
     }
 
     /// Different instruments that somebody has.
@@ -174,6 +180,8 @@ pub struct Holding {
     admission: Arc<Admission>,
     user: String,
     tokens: FxHashSet<InstrumentToken>,
+    /// What something beside its ticks needs, and how many such things.
+    beside: FxHashMap<InstrumentToken, u32>,
     all: bool,
 }
 
@@ -218,6 +226,29 @@ impl Holding {
         self.admission.ledger().give_back(&self.user, &gone);
     }
 
+    /// Has `token` for something beside its ticks: the engine subscribes by itself to what an alert, a history or an indicator
+    /// needs. Independent of the tokens above; each call is undone by one of [`Self::no_longer`].
+    ///
+    /// # Errors
+    /// When that is too much; nothing has changed then.
+    pub fn also(&mut self, token: InstrumentToken) -> Result<(), Refusal> {
+        if !self.beside.contains_key(&token) {
+            self.admission.ledger().take(self.admission.limits, &self.user, &[token])?;
+        }
+        *self.beside.entry(token).or_default() += 1;
+        Ok(())
+    }
+
+    /// Undoes one [`Self::also`].
+    pub fn no_longer(&mut self, token: InstrumentToken) {
+        let Some(things) = self.beside.get_mut(&token) else { return };
+        *things -= 1;
+        if *things == 0 {
+            self.beside.remove(&token);
+            self.admission.ledger().give_back(&self.user, &[token]);
+        }
+    }
+
     /// Has every token there is (`known`) and will be, beside its own, until [`Self::end_everything`].
     ///
     /// # Errors
@@ -258,7 +289,10 @@ impl Drop for Holding {
     fn drop(&mut self) {
         self.end_everything();
         let tokens = std::mem::take(&mut self.tokens);
-        self.admission.ledger().give_back(&self.user, &tokens);
+        let beside = std::mem::take(&mut self.beside);
+        let mut ledger = self.admission.ledger();
+        ledger.give_back(&self.user, &tokens);
+        ledger.give_back(&self.user, beside.keys());
     }
 }
 

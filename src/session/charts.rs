@@ -138,22 +138,25 @@ impl Charts {
         Ok(json!({"type": "alert_registered", "alert_id": &*id}))
     }
 
-    /// Removes an alert; false when the connection has none of that id. One that has fired is removed all the same.
-    pub async fn unwatch(&mut self, id: &str) -> bool {
-        let Some((id, token)) = self.alerts.remove_entry(id) else { return false };
+    /// Removes an alert; returns its instrument, or `None` when the connection has none of that id. One that has fired is
+    /// removed all the same.
+    pub async fn unwatch(&mut self, id: &str) -> Option<InstrumentToken> {
+        let (id, token) = self.alerts.remove_entry(id)?;
         self.engine.unwatch(token, id).await;
-        true
+        Some(token)
     }
 
-    /// Removes the alerts on instruments that may not be had any more; returns their ids.
-    pub async fn unwatch_others(&mut self, allowed: impl Fn(InstrumentToken) -> bool) -> Vec<String> {
-        let over: Vec<_> = self.alerts.extract_if(|_, token| !allowed(*token)).collect();
-        let mut ids: Vec<String> = over.iter().map(|(id, _)| id.to_string()).collect();
-        ids.sort_unstable();
-        for (id, token) in over {
-            self.engine.unwatch(token, id).await;
+    /// Removes the alerts on instruments that may not be had any more; returns their ids, in order, and instruments.
+    pub async fn unwatch_others(
+        &mut self,
+        allowed: impl Fn(InstrumentToken) -> bool,
+    ) -> Vec<(Arc<str>, InstrumentToken)> {
+        let mut over: Vec<_> = self.alerts.extract_if(|_, token| !allowed(*token)).collect();
+        over.sort_unstable();
+        for (id, token) in &over {
+            self.engine.unwatch(*token, Arc::clone(id)).await;
         }
-        ids
+        over
     }
 
     /// Ends everything: the connection has ended.

@@ -117,7 +117,8 @@ impl Stream {
             Ok(Request::History(request)) => self.history(request).await,
             Ok(Request::RegisterAlert(request)) => self.register_alert(request).await,
             Ok(Request::RemoveAlert(id)) => {
-                if self.charts.unwatch(&id).await {
+                if let Some(token) = self.charts.unwatch(&id).await {
+                    self.connection.holding.no_longer(token);
                     self.say(&json!({"type": "alert_removed", "alert_id": id})).await;
                 } else {
                     self.refuse_field("alert_id", "no alert of this connection has this id").await;
@@ -168,12 +169,13 @@ impl Stream {
         let every = self.every && permissions.firehose;
         let changed = !dropped.is_empty() || mode != self.mode || all != self.all || every != self.every;
         let alerts = self.charts.unwatch_others(|token| permissions.allows(token)).await;
+        alerts.iter().for_each(|(_, token)| self.connection.holding.no_longer(*token));
         let mut gone: Vec<_> = dropped.iter().map(|slot| slot.token).collect();
         gone.sort_unstable();
         let mut message = json!({"type": kind, "user": principal.user, "expires_at": principal.expires_at,
             "unsubscribed": as_strings(&gone), "mode": mode.name(), "all": all});
         if !alerts.is_empty() {
-            message["alerts_removed"] = json!(alerts);
+            message["alerts_removed"] = alerts.iter().map(|(id, _)| &**id).collect();
         }
         if !changed {
             return self.say(&message).await;
@@ -196,7 +198,7 @@ impl Stream {
         (self.mode, self.all, self.every) = (mode, all, every);
         let when = self.when.clone().filter(|_| !all);
         // What is left is no more than what it had, so there is room for it.
-        if !all {
+        if !self.wants_everything() {
             self.connection.holding.end_everything();
         }
         let _ = self.connection.holding.replace(&kept);
@@ -271,14 +273,14 @@ impl Stream {
             Ok(timeframes) => timeframes,
             Err(error) => return self.refuse_field("timeframes", &error.to_string()).await,
         };
-        if let Err(refusal) = self.connection.holding.replace(&tokens) {
-            return self.refuse_tokens(refusal).await;
-        }
         // Timeframes and no token at all: those of every instrument.
         let every = subscribe.selection.tokens.is_empty() && subscribe.selection.symbols.is_empty();
         if every && !timeframes.is_empty() && !permissions.firehose {
             let text = "without tokens these are of every instrument, for which the permission stream:all is needed";
             return self.refuse_field("timeframes", text).await;
+        }
+        if let Err(refusal) = self.hold(&tokens, every && !timeframes.is_empty()) {
+            return self.refuse_room("tokens", refusal).await;
         }
         self.every = every;
         self.plan = Plan {
@@ -297,7 +299,6 @@ impl Stream {
         };
         if self.all {
             self.context.board.unsubscribe_all(&inbox);
-            self.connection.holding.end_everything();
             self.all = false;
         } else {
             self.context.board.unsubscribe(&inbox, &dropped);
@@ -375,10 +376,29 @@ impl Stream {
         self.connection.count_topics(tokens);
     }
 
-    /// Nothing of the request is done.
-    async fn refuse_tokens(&self, refusal: Refusal) {
-        let text = format!("tokens: {refusal}");
-        self.say(&json!({"type": "error", "error": text, "field": "tokens", "limit": refusal.limit()})).await;
+    /// Whether it has a share in every instrument there is: its ticks, or its candles.
+    fn wants_everything(&self) -> bool {
+        self.all || self.every && !self.plan.timeframes.is_empty()
+    }
+
+    /// Has `tokens`, and a share in every instrument or none, or what it had before.
+    fn hold(&mut self, tokens: &[InstrumentToken], everything: bool) -> Result<(), Refusal> {
+        let holding = &mut self.connection.holding;
+        if everything {
+            let known: Vec<_> = self.context.board.table().load().keys().copied().collect();
+            holding.everything(&known)?;
+        }
+        holding.replace(tokens)?;
+        if !everything {
+            holding.end_everything();
+        }
+        Ok(())
+    }
+
+    /// There is no room for what a field asks for. Nothing of the request is done.
+    async fn refuse_room(&self, field: &str, refusal: Refusal) {
+        let text = format!("{field}: {refusal}");
+        self.say(&json!({"type": "error", "error": text, "field": field, "limit": refusal.limit()})).await;
     }
 
     /// Whoever subscribes while an instrument is stale missed the notice.
@@ -415,10 +435,10 @@ impl Stream {
         }
         self.connection.holding.remove(&removed);
         let ended_all = self.all && everything;
-        if ended_all {
+        self.all &= !everything;
+        if !self.wants_everything() {
             self.connection.holding.end_everything();
         }
-        self.all &= !everything;
         let mut tokens = removed;
         if everything {
             tokens.sort_unstable();
@@ -453,9 +473,11 @@ impl Stream {
         if all {
             let known: Vec<_> = self.context.board.table().load().keys().copied().collect();
             if let Err(refusal) = self.connection.holding.everything(&known) {
-                return self.refuse_tokens(refusal).await;
+                return self.refuse_room("all", refusal).await;
             }
-        } else {
+        }
+        self.all = all;
+        if !self.wants_everything() {
             self.connection.holding.end_everything();
         }
         let slots: Vec<Arc<Slot>> = if all {
@@ -465,7 +487,6 @@ impl Stream {
             let tokens: Vec<_> = self.slots.keys().copied().collect();
             self.context.board.subscribe(&inbox, &tokens, encoding)
         };
-        self.all = all;
         let when = self.when.as_ref().filter(|_| !all);
         // Candles follow: those of every instrument, or again of the subscribed ones.
         self.plan.tokens = (!all && !self.every).then(|| self.slots.keys().copied().collect());
@@ -500,12 +521,17 @@ impl Stream {
         if !self.is_known(token) {
             return self.refuse_field("token", UNKNOWN_TOKEN).await;
         }
+        // While it is asked for, the engine has the instrument for it.
+        if let Err(refusal) = self.connection.holding.also(token) {
+            return self.refuse_room("token", refusal).await;
+        }
         let bars = tokio::time::timeout(HISTORY_WAIT, self.context.engine.bars(token, timeframe, count));
         let bars = tokio::select! {
             bars = bars => bars,
             // The reading loop tells it.
             _ = self.connection.watch.over() => return,
         };
+        self.connection.holding.no_longer(token);
         let closed = match bars {
             Ok(Ok(bars)) => bars.closed,
             Ok(Err(error)) => return self.refuse_field("action", &error.to_string()).await,
@@ -521,12 +547,19 @@ impl Stream {
         if !self.is_known(request.token) {
             return self.refuse_field("alert.token", UNKNOWN_TOKEN).await;
         }
+        let token = request.token;
+        if let Err(refusal) = self.connection.holding.also(token) {
+            return self.refuse_room("alert.token", refusal).await;
+        }
         let inbox = self.connection.inbox();
         // The tab must know its inbox before anything is posted to it.
         self.connection.change(Change { inbox: Some(Arc::clone(&inbox)), ..Change::default() }).await;
         match self.charts.watch(request, &inbox).await {
             Ok(reply) => self.say(&reply).await,
-            Err((field, allowed)) => self.refuse_field(&field, &allowed).await,
+            Err((field, allowed)) => {
+                self.connection.holding.no_longer(token);
+                self.refuse_field(&field, &allowed).await;
+            }
         }
     }
 

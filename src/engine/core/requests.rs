@@ -42,7 +42,7 @@ impl Core {
             Command::Loaded { token, timeframe, bars } => self.load(token, timeframe, bars),
             Command::Interrupted { at, tokens } => {
                 for instrument in self.instruments.iter_mut().flatten() {
-                    if tokens.as_ref().is_none_or(|tokens| tokens.contains(&instrument.token())) {
+                    if tokens.as_ref().is_none_or(|tokens| tokens.binary_search(&instrument.token()).is_ok()) {
                         instrument.interrupt(at);
                     }
                 }
