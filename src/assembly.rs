@@ -22,6 +22,7 @@ use crate::server::accept::AcceptSettings;
 use crate::server::app::FeedStatus;
 use crate::server::peer::TrustedProxies;
 use crate::session::indicators::IndicatorLimits;
+use crate::session::orders::Audience;
 use crate::session::vigil::VigilSettings;
 use crate::session::writer::WriterSettings;
 use crate::store::{BarStore, Limits, StoreError};
@@ -134,6 +135,11 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
         indicators: IndicatorLimits {
             per_connection: config.max_indicators_per_connection,
             per_user: config.max_indicators_per_user,
+        },
+        orders_to: match config.orders_to {
+            config::OrdersTo::Owners => Audience::Owners,
+            config::OrdersTo::Everybody => Audience::Everybody,
+            config::OrdersTo::Nobody => Audience::Nobody,
         },
         upstream_reserve: config.upstream_reserve,
         max_message: config.max_message_bytes,
@@ -299,6 +305,7 @@ fn kite_feed(config: &Config, clock: &Clock) -> Result<FeedSource, AssemblyError
         outages,
         calendar: calendar.clone(),
         keys: Some(connector.keys()),
+        notices: Some(connector.notices()),
     });
     let status = kite_status(connector.status(), calendar, clock.clone());
     let control = Box::new(move |ring: Arc<dyn Fn() + Send + Sync>| {

@@ -16,7 +16,7 @@ use crate::engine::{Engine, EngineSettings};
 use crate::fanout::board::Board;
 use crate::fanout::publisher::Publisher;
 use crate::fanout::slot::Inbox;
-use crate::feed::kite::Keys;
+use crate::feed::kite::{Keys, Notice};
 use crate::feed::{Feed, Outage};
 use crate::freshness::Freshness;
 use crate::identity::gate::Gate;
@@ -32,6 +32,7 @@ use crate::session::admission::{Admission, Limits};
 use crate::session::connection::Context;
 use crate::session::door::Door;
 use crate::session::indicators::{IndicatorLimits, Indicators};
+use crate::session::orders::{Audience, Orders};
 use crate::session::outage::StaleTokens;
 use crate::session::registry::Registry;
 use crate::session::vigil::{Vigil, VigilSettings};
@@ -80,6 +81,8 @@ pub struct Settings {
     pub max_tokens_per_user: usize,
     /// Bounds of indicators.
     pub indicators: IndicatorLimits,
+    /// Who gets the account's order updates.
+    pub orders_to: Audience,
     /// Places upstream that are kept for users with few tokens; see [`Limits::reserve`].
     pub upstream_reserve: usize,
     /// Largest message from a client, bytes.
@@ -132,6 +135,8 @@ pub struct Upstream {
     pub calendar: Calendar,
     /// Its API keys, whose access tokens can be swapped.
     pub keys: Option<Arc<Keys>>,
+    /// What it says in words.
+    pub notices: Option<mpsc::Receiver<Notice>>,
 }
 
 impl std::fmt::Debug for FeedSource {
@@ -195,15 +200,18 @@ impl Gateway {
         let mut built = DataPlane::build(&settings, &board, &clock, source.feed, core.inbox())?;
         doors.hang(&built.doors);
         let fetching = engine::fetch(wanted, past.history, Arc::clone(&engine), Arc::clone(&instruments));
+        let registry = Arc::new(Registry::default());
+        let orders = Arc::new(Orders::new(settings.orders_to, Arc::clone(&registry), built.doors.clone()));
         let context = Arc::new(Context {
             board: Arc::clone(&board),
             doors: built.doors.clone(),
             instruments: Arc::clone(&instruments),
-            registry: Arc::new(Registry::default()),
+            registry,
             engine: Arc::clone(&engine),
             admission: Arc::new(Admission::new(limits)),
             indicators: Indicators::new(settings.indicators),
             stale: Arc::clone(&stale),
+            orders: Arc::clone(&orders),
             clock: clock.clone(),
             ring_capacity: settings.ring_capacity,
             max_tokens: settings.max_tokens,
@@ -226,6 +234,7 @@ impl Gateway {
             settings.hours,
             settings.admin,
             Arc::clone(&edge),
+            source.upstream.as_ref().and_then(|upstream| upstream.keys.clone()),
         ));
         let mut threads = built
             .duties
@@ -247,8 +256,10 @@ impl Gateway {
                 doors: built.doors.clone(),
                 clock: clock.clone(),
                 stale,
+                engine: Arc::clone(&engine),
             };
             tasks.push(tokio::spawn(freshness.watch(upstream.outages)));
+            tasks.extend(upstream.notices.map(|notices| tokio::spawn(relay_orders(notices, orders))));
         }
         if let Some((listener, _)) = admin_listener {
             let router = http::admin_router(Arc::clone(&app));
@@ -457,6 +468,15 @@ fn pin_to_core(name: &str, at: usize) {
             tracing::info!(thread = name, core = core.id, "pinned");
         }
         _ => tracing::warn!(thread = name, "cannot be pinned to a core; runs unpinned"),
+    }
+}
+
+/// Hands order updates on until the feed is gone.
+async fn relay_orders(mut notices: mpsc::Receiver<Notice>, orders: Arc<Orders>) {
+    while let Some(notice) = notices.recv().await {
+        if let Notice::Order(text) = notice {
+            orders.relay(&text);
+        }
     }
 }
 

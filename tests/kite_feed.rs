@@ -276,7 +276,7 @@ fn texts_become_notices() {
     texts.iter().for_each(|text| peer.say(Message::text(*text)));
     let notices: Vec<Notice> = (0..4).map(|_| bench.until(|bench| bench.notices.try_recv().ok())).collect();
     assert_eq!(notices[0], Notice::Instruments { count: 3, etag: "e".to_owned() });
-    assert_eq!(notices[1], Notice::Order(serde_json::json!({"order_id": "1"})));
+    assert_eq!(notices[1], Notice::Order(texts[1].to_owned()));
     assert_eq!(notices[2], Notice::Error("Can't subscribe s3cret+token".to_owned()));
     assert_eq!(notices[3], Notice::Unknown("null".to_owned()));
     let status = bench.status.snapshot();

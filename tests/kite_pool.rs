@@ -169,6 +169,10 @@ fn a_second_key_is_used_when_the_first_is_full() {
     assert_eq!(bench.keys.set_access_token(None, "three"), Err(SetTokenError::WhichKey));
 }
 
+fn order_text(id: &str) -> String {
+    format!(r#"{{"type":"order","data":{{"order_id":"{id}"}}}}"#)
+}
+
 #[test]
 fn an_order_that_every_socket_tells_is_told_once() {
     let mut bench = pool(1);
@@ -176,7 +180,7 @@ fn an_order_that_every_socket_tells_is_told_once() {
     let (mut one, mut two) = (accepted(&mut bench), accepted(&mut bench));
     bench.until(|bench| (bench.status.snapshot().subscribed == 2).then_some(()));
     for order in ["1", "2"] {
-        let text = format!(r#"{{"type":"order","data":{{"order_id":"{order}"}}}}"#);
+        let text = order_text(order);
         one.say(Message::text(text.clone()));
         two.say(Message::text(text));
     }
@@ -187,7 +191,7 @@ fn an_order_that_every_socket_tells_is_told_once() {
     });
     bench.idle(Duration::from_millis(50));
     orders.extend(std::iter::from_fn(|| bench.notices.try_recv().ok()));
-    let order = |id: &str| Notice::Order(serde_json::json!({"order_id": id}));
+    let order = |id: &str| Notice::Order(order_text(id));
     assert!(orders.len() == 2 && orders.contains(&order("1")) && orders.contains(&order("2")), "{orders:?}");
 }
 

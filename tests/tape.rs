@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::client::Client;
-use support::{PATIENCE, eventually_true};
 use support::gateway::{Running, settings, start};
 use support::ticks::{full, message};
+use support::{PATIENCE, eventually_true};
 use tickfan::clock::Clock;
 use tickfan::duty::Idle;
 use tickfan::feed::market::{MarketFeed, MarketOptions};

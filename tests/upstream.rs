@@ -1,7 +1,7 @@
 //! A whole gateway on an upstream that dies, returns, refuses and is full: what tabs and operators see of it.
 //!
-//! `TICKFAN_SOAK_SECONDS` and `TICKFAN_SOAK_TABS` make the soak longer (two kills, 50 tabs by default; 120 and 200 are
-//! meant), `TICKFAN_FLOOD_SECONDS` and `TICKFAN_FLOOD_RATE` the flood (2 s of 4,500 ticks/s by default; 60 and 45000, with
+//! `TICKFAN_SOAK_SECONDS` and `TICKFAN_SOAK_TABS` make the soak longer (two kills, 50 tabs and as many Kite clients by
+//! default; 120 and 200 are meant), `TICKFAN_FLOOD_SECONDS` and `TICKFAN_FLOOD_RATE` the flood (2 s of 4,500 ticks/s by default; 60 and 45000, with
 //! `--release`).
 
 mod support;
@@ -14,18 +14,29 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::client::{Client, get};
 use support::exchange::Exchange;
-use support::gateway::{Running, settings, start, start_by};
+use support::gateway::{Running, launch, settings, start};
+use support::kite_client::{KiteClient, cut, token_of};
 use support::kite_server::KiteServer;
+use support::sandbox::Stand;
 use support::script::Script;
+use support::ticks::{INFY, RELIANCE, TCS, full, quote};
 use support::{PATIENCE, eventually, eventually_true};
 use tickfan::assembly;
 use tickfan::clock::Clock;
 use tickfan::config::{self, Config};
 use tickfan::feed::Outage;
 use tickfan::feed::kite::Keys;
-use tickfan::gateway::{FeedSource, Settings, Upstream};
-use tickfan::market::{Calendar, InstrumentToken};
+use tickfan::gateway::{FeedSource, Past, Settings, Upstream};
+use tickfan::history::History;
+use tickfan::identity::api_key::{self, ApiKeyEntry, ApiKeys};
+use tickfan::identity::gate::{GateSettings, Policy};
+use tickfan::identity::permissions::Permissions;
+use tickfan::kite::packet;
+use tickfan::market::{Calendar, InstrumentToken, Mode, Tick};
+use tickfan::sandbox::Fault;
+use tickfan::session::orders::Audience;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
 
 fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}")))
@@ -37,6 +48,11 @@ const fn token(at: u32) -> u32 {
 
 /// A gateway as the program builds it, on an upstream at `root`, with further flags.
 fn on_kite(settings: Settings, root: &str, flags: &[&str]) -> (Running, Arc<Keys>) {
+    on_kite_behind(GateSettings::default(), settings, root, flags)
+}
+
+/// The same, which asks who its clients are.
+fn on_kite_behind(gate: GateSettings, settings: Settings, root: &str, flags: &[&str]) -> (Running, Arc<Keys>) {
     let args = ["tickfan", "--feed", "kite", "--kite-root", root].into_iter().chain(flags.iter().copied());
     let matches = clap::Command::new("tickfan").args(config::args()).get_matches_from(args);
     let env = [("KITE_API_KEY", "key"), ("KITE_ACCESS_TOKEN", "token")];
@@ -45,13 +61,13 @@ fn on_kite(settings: Settings, root: &str, flags: &[&str]) -> (Running, Arc<Keys
     let clock = Clock::system();
     let source = assembly::feed(&config, &clock).unwrap();
     let keys = source.upstream.as_ref().and_then(|upstream| upstream.keys.clone()).unwrap();
-    (start_by(settings, source, clock), keys)
+    (launch(gate, settings, source, clock, Past::default()), keys)
 }
 
 /// A scripted feed with room for so many instruments, and the end of its channel of outages.
 fn with_room(script: &Script, capacity: usize) -> (FeedSource, mpsc::Sender<Outage>) {
     let (sender, outages) = mpsc::channel(8);
-    let upstream = Upstream { capacity, outages, calendar: Calendar::around_the_clock(), keys: None };
+    let upstream = Upstream { capacity, outages, calendar: Calendar::around_the_clock(), keys: None, notices: None };
     (FeedSource { upstream: Some(upstream), ..script.source(&[]) }, sender)
 }
 
@@ -112,6 +128,9 @@ fn only_those_concerned_are_told_and_whoever_comes_late_too() {
     tab.subscribe(&[token(0), token(1)], json!({}));
     packed.subscribe(&[token(1)], json!({"format": "msgpack"}));
     other.subscribe(&[token(2)], json!({}));
+    let mut kite = KiteClient::connect(gateway.address);
+    kite.ask("subscribe", &[token(0), token(1)]);
+    eventually_true("the Kite client has them", || gateway.app.context.admission.taken() == 3);
     let clock = &gateway.app.context.clock;
     let since_ns = clock.now_ns();
     let lost = vec![InstrumentToken(token(0)), InstrumentToken(token(1))];
@@ -122,6 +141,8 @@ fn only_those_concerned_are_told_and_whoever_comes_late_too() {
     assert!((stale["since"].as_f64().unwrap() - clock.unix_ns(since_ns) as f64 / 1e9).abs() < 1.0, "{stale}");
     assert_eq!(packed.next()["tokens"], json!([token(1).to_string()]));
     other.expect_silence();
+    // Kite's protocol has no such message: its clients get heartbeats and nothing else.
+    assert_eq!(kite.texts_so_far(), ["instruments_meta", "app_code"]);
     let mut late = gateway.client();
     late.subscribe(&[token(1), token(2)], json!({}));
     assert_eq!(late.next()["tokens"], json!([token(1).to_string()]));
@@ -132,6 +153,7 @@ fn only_those_concerned_are_told_and_whoever_comes_late_too() {
         assert!(fresh["gap_seconds"].as_f64().unwrap() > 0.0);
     }
     other.expect_silence();
+    assert!(kite.texts_so_far().is_empty());
     let metrics = get(gateway.address, "/metrics").body;
     assert!(metrics.contains("tickfan_stale_tokens 1\n") && metrics.contains("tickfan_upstream_capacity 100\n"));
 }
@@ -200,9 +222,217 @@ fn a_token_is_swapped_by_its_file_while_tabs_stay() {
         server.call().filter(|call| call.head.contains("access_token=today ")).and_then(|call| call.peer)
     });
     eventually("it subscribes", || peer.heard());
-    peer.send(&support::ticks::message(&[support::ticks::quote(token(0), 5)]));
+    peer.send(&support::ticks::message(&[quote(token(0), 5)]));
     assert_eq!(tab.until("tick")["token"], token(0).to_string());
     assert_eq!(upstream(&gateway)["diagnosis"], "connected");
+}
+
+#[test]
+fn what_the_engine_needs_counts_as_well() {
+    let script = Script::default();
+    let (source, _outages) = with_room(&script, 2);
+    let gateway = start(settings(), source);
+    let (mut one, mut two) = (gateway.client(), gateway.client());
+    let alert = |token: u32| {
+        let crossing = json!({"type": "price_cross", "token": token, "params": {"threshold": 1.0}});
+        json!({"action": "register_alert", "alert": crossing})
+    };
+    one.subscribe(&[INFY], json!({"timeframes": ["1min"]}));
+    let id = one.ask(&alert(RELIANCE))["alert_id"].clone();
+    assert!(id.is_string());
+    // What somebody has costs nothing; another instrument finds no room, whatever wants it.
+    assert_eq!(two.ask(&alert(INFY))["type"], "alert_registered");
+    let history = json!({"action": "history", "token": TCS, "timeframe": "1min"});
+    let candles = json!({"action": "subscribe", "tokens": [TCS], "timeframes": ["1min"]});
+    for (request, field) in [(alert(TCS), "alert.token"), (history.clone(), "token"), (candles.clone(), "tokens")] {
+        let refusal = two.ask(&request);
+        assert_eq!(
+            (&refusal["type"], &refusal["field"], &refusal["limit"]),
+            (&json!("error"), &json!(field), &json!(2))
+        );
+        let text = refusal["error"].as_str().unwrap();
+        assert!(text.contains("0 of the 2 places upstream are free"), "{refusal}");
+    }
+    assert_eq!(one.ask(&json!({"action": "remove_alert", "alert_id": id}))["type"], "alert_removed");
+    assert_eq!(two.ask(&history)["type"], "history");
+    // A history is given back at once.
+    assert_eq!(two.ask(&candles)["type"], "subscribed");
+    assert_eq!(gateway.app.context.admission.taken(), 2);
+    one.close();
+    two.vanish();
+    eventually_true("all places are free", || gateway.app.context.admission.taken() == 0);
+}
+
+/// An API key with these permissions, and its entry.
+fn credentials(client: &str, permissions: &[&str]) -> (String, ApiKeyEntry) {
+    let (key, hash) = api_key::generate();
+    let permissions = Some(Permissions::parse(permissions.iter().copied()).unwrap());
+    let id = api_key::id_of(&key).unwrap().to_owned();
+    (key, ApiKeyEntry { id, client: client.into(), hash, permissions })
+}
+
+#[test]
+fn orders_reach_the_owner_s_kite_clients_byte_by_byte_and_nobody_else() {
+    const ORDERS: usize = 100;
+    let stand = Stand::new(|_| {});
+    let (owner, owner_entry) = credentials("owner", &["segment:*", "mode:full", "account:owner"]);
+    let (other, other_entry) = credentials("other", &["segment:*", "mode:full", "stream:all", "indicators"]);
+    let api_keys = ApiKeys::new([owner_entry, other_entry]).unwrap();
+    let gate = GateSettings { policy: Policy::Required, api_keys, ..GateSettings::default() };
+    let (gateway, _) = on_kite_behind(gate, settings(), &stand.sandbox.root(), &[]);
+    let connect = |key: &str| {
+        let mut client = KiteClient::connect_to(gateway.address, &format!("/kite?api_key=any&access_token={key}"));
+        assert_eq!(client.texts_so_far(), ["instruments_meta", "app_code"]);
+        client
+    };
+    let (mut silent, mut busy, mut stranger) = (connect(&owner), connect(&owner), connect(&other));
+    let mut tab = Client::knock(gateway.address, &format!("/ws/stream?api_key={owner}"), &[]).unwrap();
+    tab.subscribe(&[INFY, RELIANCE], json!({"mode": "full"}));
+    for client in [&mut busy, &mut stranger] {
+        client.mode("full", &[INFY, RELIANCE]);
+        client.until_packet_of(RELIANCE);
+    }
+    let text =
+        |number: usize| format!(r#"{{ "type":"order","data": {{"order_id":"{number}","price":1.50,"x":"₹"}} }}"#);
+    for number in 0..ORDERS {
+        assert_eq!(stand.inject(Fault::Order { text: text(number) }), 1);
+    }
+    // One is subscribed to nothing, the other is in the middle of ticks.
+    for client in [&mut silent, &mut busy] {
+        for number in 0..ORDERS {
+            assert_eq!(client.raw_text(), text(number), "all of them, in order");
+        }
+    }
+    assert!(stranger.texts_so_far().is_empty());
+    for _ in 0..200 {
+        assert!(["tick", "conflated"].contains(&tab.next()["type"].as_str().unwrap()));
+    }
+    let metrics = get(gateway.address, "/metrics").body;
+    for line in
+        ["tickfan_orders_total 100\n", "tickfan_order_deliveries_total 200\n", "tickfan_orders_unheard_total 0\n"]
+    {
+        assert!(metrics.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn without_authentication_orders_reach_nobody_unless_a_setting_says_so() {
+    for (orders_to, delivered) in [(Audience::Owners, 0), (Audience::Everybody, 1), (Audience::Nobody, 0)] {
+        let stand = Stand::new(|_| {});
+        let (gateway, _) = on_kite(Settings { orders_to, ..settings() }, &stand.sandbox.root(), &[]);
+        let mut client = KiteClient::connect(gateway.address);
+        client.mode("ltp", &[INFY]);
+        client.until_packet_of(INFY);
+        stand.inject(Fault::Order { text: r#"{"type":"order","data":{}}"#.into() });
+        let orders = &gateway.app.context.orders;
+        eventually_true("the order came", || orders.updates.load(SeqCst) == 1);
+        assert_eq!((orders.deliveries.load(SeqCst), orders.unheard.load(SeqCst)), (delivered, 1 - delivered));
+        let orders = client.texts_so_far().into_iter().filter(|kind| kind == "order").count();
+        assert_eq!(orders as u64, delivered, "{orders_to:?}");
+    }
+}
+
+fn bytes(tick: &Tick) -> Vec<u8> {
+    let mut out = Vec::new();
+    packet::encode(tick, &mut out);
+    out
+}
+
+#[test]
+fn a_gateway_on_a_gateway_is_as_good_as_one_on_kite() {
+    let script = Script::default();
+    let first = start(settings(), script.source(&[]));
+    let address = first.address;
+    let (second, _) = on_kite(settings(), &format!("ws://{address}/kite"), &[]);
+    let mut client = KiteClient::connect(second.address);
+    client.ask("subscribe", &[INFY, TCS]);
+    client.mode("full", &[INFY]);
+    let mut tab = second.client();
+    tab.subscribe(&[RELIANCE], json!({"mode": "ltp"}));
+    let wanted = |modes: &[(u32, Mode)]| modes.iter().copied().collect::<BTreeMap<_, _>>();
+    let all = wanted(&[(INFY, Mode::Full), (TCS, Mode::Quote), (RELIANCE, Mode::Ltp)]);
+    script.until_wanted(&all);
+    for number in 1..=50 {
+        script.push(&[full(INFY, number), quote(TCS, number), full(RELIANCE, number)]);
+        assert_eq!(client.until_packet_of(INFY), bytes(&full(INFY, number)));
+        let tick = tab.until("tick");
+        assert_eq!((&tick["token"], &tick["mode"]), (&json!(RELIANCE.to_string()), &json!("ltp")));
+    }
+    eventually_true("heartbeats go through", || {
+        let counters = second.app.feed_counters.list();
+        counters.iter().any(|(name, _, value)| *name == "heartbeats" && *value > 0)
+    });
+    client.mode("ltp", &[INFY]);
+    client.ask("unsubscribe", &[TCS]);
+    let fewer = wanted(&[(INFY, Mode::Ltp), (RELIANCE, Mode::Ltp)]);
+    script.until_wanted(&fewer);
+    // The first ends and comes back at the same address.
+    first.stop();
+    let stale = tab.until("stale");
+    assert_eq!(stale["tokens"], json!([RELIANCE.to_string()]));
+    let again = Script::default();
+    let _first = start(Settings { listen: address, ..settings() }, again.source(&[]));
+    again.until_wanted(&fewer);
+    again.push(&[full(INFY, 100), full(RELIANCE, 100)]);
+    let ltp = Tick { mode: Mode::Ltp, ..full(INFY, 100) };
+    while client.until_packet_of(INFY) != bytes(&ltp) {}
+    assert_eq!(tab.until("fresh")["tokens"], json!([RELIANCE.to_string()]));
+    again.push(&[full(RELIANCE, 101)]);
+    while tab.until("tick")["price"] != 1_001.01 {}
+    assert_eq!(upstream(&second)["diagnosis"], "connected");
+}
+
+#[test]
+fn a_bar_that_is_open_while_the_feed_is_lost_is_marked_and_mended() {
+    /// Friday, 20 November 2026, 10:00 IST.
+    const BEGIN: u32 = 1_795_149_000;
+    let folder = tempfile::tempdir().unwrap();
+    let csv = format!("timestamp,open,high,low,close,volume\n{},1000,1234,990,1001,500\n", BEGIN + 60);
+    std::fs::write(folder.path().join("NSE_INFY_1min.csv"), csv).unwrap();
+    let history = History::folder(folder.path().to_owned(), Arc::new(Calendar::around_the_clock())).unwrap();
+    let mut settings = settings();
+    settings.engine.history = true;
+    let script = Script::default();
+    let (source, outages) = with_room(&script, 10);
+    let clock = Clock::manual(u64::from(BEGIN) * 1_000_000_000);
+    let past = Past { history, store: None };
+    let gateway = launch(GateSettings::default(), settings, source, clock.clone(), past);
+    let mut tab = gateway.client();
+    tab.subscribe(&[INFY], json!({"mode": "ltp", "timeframes": ["1min"], "live_candles": true}));
+    eventually_true("the engine listens", || gateway.app.context.engine.counters().listeners.get() == 1);
+    let push = |second: u32, price: i32| {
+        let time = BEGIN + second;
+        let tick = Tick { last_price: price, exchange_timestamp: time, last_trade_time: time, ..full(INFY, second) };
+        script.push(&[tick]);
+    };
+    // The market's time goes on as fast as the test looks.
+    let mut until = |found: &dyn Fn(&Value) -> bool| {
+        eventually("a candle", || {
+            clock.advance(Duration::from_millis(5));
+            tab.next_within(Duration::from_millis(5)).filter(|it| it["type"] == "candle" && found(it))
+        })
+    };
+    // The first packet is what later volumes are counted from.
+    push(1, 100_000);
+    push(2, 100_000);
+    until(&|candle| candle["data"]["start"] == BEGIN);
+    clock.advance(Duration::from_secs(62));
+    push(61, 100_000);
+    let whole = until(&|candle| candle["data"]["start"] == BEGIN + 60);
+    assert_eq!((&whole["closed"], &whole["partial"]), (&json!(false), &Value::Null), "nothing is missed yet");
+    let lost = Outage::Begun { tokens: vec![InstrumentToken(TCS), InstrumentToken(INFY)], since_ns: clock.now_ns() };
+    outages.blocking_send(lost).unwrap();
+    eventually_true("it is told", || gateway.app.context.stale.len() == 2);
+    clock.advance(Duration::from_secs(5));
+    push(70, 100_100);
+    let marked = until(&|candle| candle["data"]["close"] == 1_001.0);
+    assert_eq!(marked["partial"], true, "{marked}");
+    clock.advance(Duration::from_secs(60));
+    push(130, 100_200);
+    let closed = until(&|candle| candle["closed"] == true && candle["data"]["start"] == BEGIN + 60);
+    assert_eq!((&closed["partial"], &closed["data"]["high"]), (&json!(true), &json!(1_001.0)));
+    let mended = until(&|candle| candle["revised"] == true);
+    assert_eq!((&mended["data"]["start"], &mended["data"]["high"]), (&json!(BEGIN + 60), &json!(1_234.0)), "{mended}");
 }
 
 /// What the tabs of the soak share.
@@ -249,6 +479,42 @@ fn soak_tab(mut client: Client, mine: &[u32], soak: &Soak) {
     }
 }
 
+/// One Kite client of the soak: the same of it.
+fn soak_kite(mut client: KiteClient, mine: &[u32], soak: &Soak) {
+    let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut reported = 0;
+    while !soak.stop.load(SeqCst) {
+        // A closed socket fails here. Heartbeats come once a second.
+        match client.next() {
+            Message::Binary(bytes) if *bytes == [0] => {}
+            Message::Binary(bytes) => {
+                for packet in cut(&bytes) {
+                    let token = token_of(&packet);
+                    assert!(mine.contains(&token) && packet.len() == 184, "{token}: {} bytes", packet.len());
+                    let number = u32::from_be_bytes(packet[4..8].try_into().unwrap());
+                    let before = last.insert(token, number);
+                    assert!(
+                        before.is_none_or(|before| before <= number),
+                        "{token} goes back from {before:?} to {number}"
+                    );
+                    soak.ticks.fetch_add(1, SeqCst);
+                }
+            }
+            Message::Text(text) => {
+                let kind = serde_json::from_str::<Value>(&text).unwrap()["type"].clone();
+                assert!(["instruments_meta", "app_code"].contains(&kind.as_str().unwrap()), "{text}");
+            }
+            other => panic!("not asked for: {other:?}"),
+        }
+        let recovery = soak.recovery.load(SeqCst);
+        let round = soak.round.load(SeqCst);
+        if reported < recovery && last.len() == mine.len() && last.values().all(|number| *number > round) {
+            reported = recovery;
+            soak.current.fetch_add(1, SeqCst);
+        }
+    }
+}
+
 #[test]
 fn the_upstream_is_killed_every_five_seconds_and_no_tab_notices_more_than_a_pause() {
     const INSTRUMENTS: u32 = 200;
@@ -266,14 +532,18 @@ fn the_upstream_is_killed_every_five_seconds_and_no_tab_notices_more_than_a_paus
         told: AtomicUsize::new(0),
     });
     let threads: Vec<_> = (0..tabs as u32)
-        .map(|tab| {
-            let mut client = gateway.client();
+        .flat_map(|tab| {
             let mine: Vec<u32> = (0..20).map(|at| token((tab * 7 + at * 10) % INSTRUMENTS)).collect();
+            let mut client = gateway.client();
             client.subscribe(&mine, json!({"mode": "full"}));
-            let soak = Arc::clone(&soak);
-            std::thread::spawn(move || soak_tab(client, &mine, &soak))
+            let mut kite = KiteClient::connect(gateway.address);
+            kite.mode("full", &mine);
+            let (own, soak, other) = (mine.clone(), Arc::clone(&soak), Arc::clone(&soak));
+            let tab = std::thread::spawn(move || soak_tab(client, &own, &soak));
+            [tab, std::thread::spawn(move || soak_kite(kite, &mine, &other))]
         })
         .collect();
+    let clients = threads.len();
     eventually_true("all is subscribed", || exchange.subscribed() == INSTRUMENTS.min(tabs as u32 * 20) as usize);
     let began = Instant::now();
     let (mut worst, mut kills) = (Duration::ZERO, 0);
@@ -288,12 +558,12 @@ fn the_upstream_is_killed_every_five_seconds_and_no_tab_notices_more_than_a_paus
         soak.recovery.fetch_add(1, SeqCst);
         let restarted = Instant::now();
         exchange.restart();
-        while soak.current.load(SeqCst) < tabs {
-            assert!(threads.iter().all(|tab| !tab.is_finished()), "a tab has failed, see above");
+        while soak.current.load(SeqCst) < clients {
+            assert!(threads.iter().all(|client| !client.is_finished()), "a client has failed, see above");
             let current = soak.current.load(SeqCst);
             assert!(
                 restarted.elapsed() < PATIENCE,
-                "kill {kills}: {current} of {tabs} are current; {}",
+                "kill {kills}: {current} of {clients} are current; {}",
                 upstream(&gateway)
             );
             std::thread::sleep(Duration::from_millis(1));
@@ -304,7 +574,7 @@ fn the_upstream_is_killed_every_five_seconds_and_no_tab_notices_more_than_a_paus
     threads.into_iter().for_each(|tab| tab.join().unwrap());
     let feed = upstream(&gateway);
     println!(
-        "{kills} kills under {tabs} tabs: current again within {worst:?}; {} ticks, {} notices, {} old packets left out",
+        "{kills} kills under {tabs} tabs and {tabs} Kite clients: current again within {worst:?}; {} ticks, {} notices, {} old packets left out",
         soak.ticks.load(SeqCst),
         soak.told.load(SeqCst),
         feed["outdated_packets"]

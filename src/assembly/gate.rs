@@ -34,6 +34,11 @@ pub enum GateError {
     /// The default permissions.
     #[error("setting default_permissions: {0}")]
     Permissions(#[from] UnknownPermission),
+    /// Everybody would get the account's orders.
+    #[error(
+        "setting default_permissions: account:owner is not for everybody; put it into a token or an API key's entry"
+    )]
+    OwnerByDefault,
     /// Origins or hosts.
     #[error("settings allowed_origins, allowed_hosts: {0}")]
     Site(#[from] SiteError),
@@ -98,12 +103,16 @@ pub fn gate(config: &Config, clock: &Clock) -> Result<Gate, GateError> {
         return Err(GateError::NoKeys);
     }
     let default: Vec<_> = config.default_permissions.iter().filter(|word| *word != "none").collect();
+    let default = Permissions::parse(default)?;
+    if default.owner {
+        return Err(GateError::OwnerByDefault);
+    }
     let settings = GateSettings {
         policy,
         issuers,
         api_keys,
         query_token: config.query_token,
-        default: Permissions::parse(default)?,
+        default,
         site: Site::new(words(&config.allowed_origins), words(&config.allowed_hosts))?,
         caps: Caps { user: config.max_connections_per_user, token: config.max_connections_per_token },
         // A house full of tabs whose tokens expired over night comes back at once.
@@ -183,6 +192,7 @@ mod tests {
         refused(&["--dev-tokens"], &["dev_tokens", "jwt_secret"]);
         refused(&["--jwks-url=http://users/jwks"], &["jwks_url", "users", "jwks_trusted_host"]);
         refused(&["--default-permissions=mode:depth"], &["default_permissions", "mode:depth", "mode:full"]);
+        refused(&["--default-permissions=segment:* account:owner"], &["default_permissions", "account:owner"]);
         refused(&["--allowed-origins=example.com"], &["allowed_origins", "example.com"]);
         refused(&["--api-keys-file=/nowhere"], &["api_keys_file", "/nowhere"]);
         let good = [secret, "--auth=required", "--jwks-url=http://users/jwks", "--jwks-trusted-host=users"];

@@ -10,7 +10,7 @@ use super::net::Networks;
 use super::place::{ApiRoot, DataDir, HistoryChoice};
 use super::value::{
     Allowed, AuthPolicy, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, KeysUrl, List, LogFilter, LogFormat,
-    MarketShape, Name, Paths, Pin, TapeSpeed, TapeStart, Threads, Value,
+    MarketShape, Name, OrdersTo, Paths, Pin, TapeSpeed, TapeStart, Threads, Value,
 };
 use crate::secret::Secret;
 use Allowed::{Form, Number, Range, Words, ZeroOr};
@@ -292,6 +292,9 @@ settings! {
         /// What those may do whose token or key does not say, and, with auth = optional, who shows none.
         default_permissions: List = "segment:* mode:full indicators",
             Form("words such as segment:NSE, segment:*, mode:full, stream:all, indicators, tokens:500, connections:5; or none");
+        /// Who gets the Kite account's order updates, at the Kite endpoint: those with the permission account:owner, every Kite
+        /// client, or nobody.
+        orders_to: OrdersTo = "owners", Words(OrdersTo::WORDS);
         /// Whether a token may stand in the query. Queries end up in logs and histories: switch it off once clients can.
         query_token: bool = "true", Words(&["true", "false"]);
         /// Whether POST /auth/token makes tokens, signed with jwt_secret, for whoever asks. For development only.

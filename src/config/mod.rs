@@ -27,5 +27,5 @@ pub use net::Networks;
 pub use place::{ApiRoot, DataDir, HistoryChoice};
 pub use value::{
     Allowed, AuthPolicy, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, KeysUrl, List, LogFilter, LogFormat,
-    MarketShape, Name, Paths, Pin, TapeSpeed, TapeStart, Threads,
+    MarketShape, Name, OrdersTo, Paths, Pin, TapeSpeed, TapeStart, Threads,
 };

@@ -422,6 +422,15 @@ words! {
         /// Everybody.
         Required = "required",
     }
+    /// Who gets order updates.
+    OrdersTo {
+        /// Who has the permission account:owner.
+        Owners = "owners",
+        /// Every client of the Kite endpoint.
+        Everybody = "everybody",
+        /// Nobody.
+        Nobody = "nobody",
+    }
     /// When a tape starts to run.
     TapeStart {
         /// With the first subscription, so that nobody misses its beginning.

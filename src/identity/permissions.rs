@@ -10,6 +10,7 @@
 //! | `mode:quote` | ticks up to that mode: ltp, quote, full; without any: ltp |
 //! | `stream:all` | the firehose (`set_all`), and with it every segment |
 //! | `indicators` | indicators |
+//! | `account:owner` | the Kite account's order updates, at the Kite endpoint; for the account's owner alone |
 //! | `tokens:500` | no more than so many tokens on one connection |
 //! | `connections:5` | no more than so many connections of the user |
 //!
@@ -30,6 +31,8 @@ pub struct Permissions {
     pub firehose: bool,
     /// Whether indicators are allowed.
     pub indicators: bool,
+    /// Whether it is the owner of the Kite account, who gets its order updates. Never by default.
+    pub owner: bool,
     /// Most tokens on one connection, where the program's own limit is not lower.
     pub max_tokens: usize,
     /// Most connections of the user, where the program's own limit is not lower.
@@ -54,17 +57,18 @@ const SEGMENTS: [(&str, u8); 10] = [
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "permission {0:?} is not known; allowed are segment:NAME (NSE, NFO, CDS, BSE, BFO, BCD, MCX, MCXSX, INDICES, NCO or *), \
-     mode:ltp, mode:quote, mode:full, stream:all, indicators, tokens:N, connections:N"
+     mode:ltp, mode:quote, mode:full, stream:all, indicators, account:owner, tokens:N, connections:N"
 )]
 pub struct UnknownPermission(pub String);
 
 impl Permissions {
-    /// Everything, as where authentication is off.
+    /// Everything, as where authentication is off; but nobody who has not proved it is the account's owner.
     pub const ALL: Self = Self {
         segments: u64::MAX,
         mode: Mode::Full,
         firehose: true,
         indicators: true,
+        owner: false,
         max_tokens: usize::MAX,
         max_connections: usize::MAX,
     };
@@ -108,6 +112,12 @@ impl Permissions {
                 self.indicators = true;
                 true
             }
+            ("account", "owner") => {
+                self.owner = true;
+                true
+            }
+            // Others have accounts too.
+            ("account", _) => return None,
             ("segment", "*") => {
                 self.segments = u64::MAX;
                 true
@@ -145,6 +155,7 @@ impl Permissions {
             mode: self.mode.min(other.mode),
             firehose: self.firehose && other.firehose,
             indicators: self.indicators && other.indicators,
+            owner: self.owner && other.owner,
             max_tokens: self.max_tokens.min(other.max_tokens),
             max_connections: self.max_connections.min(other.max_connections),
         }
@@ -188,6 +199,15 @@ mod tests {
         assert_eq!(Permissions::claimed(["mode:depth"]), Some(Permissions::NONE));
         assert_eq!(Permissions::claimed(["tokens:many"]).unwrap().max_tokens, 0);
         assert!(Permissions::claimed(["x", "indicators"]).unwrap().indicators);
+    }
+
+    #[test]
+    fn only_its_own_word_makes_an_owner() {
+        let owner = Permissions::parse(["segment:*", "account:owner"]).unwrap();
+        assert!(owner.owner && !Permissions::ALL.owner && !Permissions::NONE.owner);
+        assert!(!owner.narrowed(&Permissions::ALL).owner, "a refresh cannot make one");
+        assert!(!Permissions::parse(["stream:all", "indicators", "mode:full"]).unwrap().owner);
+        assert_eq!(Permissions::claimed(["account:read"]), None);
     }
 
     #[test]

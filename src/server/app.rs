@@ -3,6 +3,7 @@
 use super::accept::Edge;
 use super::admin::AdminSettings;
 use crate::duty::DutyCounters;
+use crate::feed::kite::Keys;
 use crate::market::Calendar;
 use crate::session::connection::Context;
 use crate::stats::{Collector, FeedCounters, WriterCounters};
@@ -34,6 +35,8 @@ pub struct App {
     pub admin: AdminSettings,
     /// The limits of the public listener.
     pub edge: Arc<Edge>,
+    /// The upstream's API keys, whose access tokens can be swapped; `None` for a feed that has none.
+    pub keys: Option<Arc<Keys>>,
     /// When the program started, Unix seconds.
     pub started_at: f64,
     collector: ColdMutex<Collector>,
@@ -58,6 +61,7 @@ impl App {
         hours: Calendar,
         admin: AdminSettings,
         edge: Arc<Edge>,
+        keys: Option<Arc<Keys>>,
     ) -> Self {
         let started_at = context.clock.unix_seconds();
         Self {
@@ -69,6 +73,7 @@ impl App {
             hours,
             admin,
             edge,
+            keys,
             started_at,
             collector: collector.into(),
         }

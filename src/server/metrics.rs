@@ -80,6 +80,12 @@ pub fn text(app: &App) -> String {
     gauge(&mut text, "tickfan_sessions", "Open connections.", app.context.registry.len() as f64);
     gauge(&mut text, "tickfan_start_time_seconds", "When the program started.", app.started_at);
     gauge(&mut text, "tickfan_stale_tokens", "Instruments told to be stale.", app.context.stale.len() as f64);
+    let orders = &app.context.orders;
+    let relaxed = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
+    counter(&mut text, "tickfan_orders_total", "Order updates of the account.", relaxed(&orders.updates));
+    let deliveries = relaxed(&orders.deliveries);
+    counter(&mut text, "tickfan_order_deliveries_total", "Connections they were handed to, summed up.", deliveries);
+    counter(&mut text, "tickfan_orders_unheard_total", "Order updates nobody was there for.", relaxed(&orders.unheard));
     let admission = &app.context.admission;
     gauge(&mut text, "tickfan_upstream_taken", "Different instruments users have.", admission.taken() as f64);
     if let Some(capacity) = admission.limits().capacity {

@@ -4,6 +4,7 @@ use super::admission::{Admission, Holding};
 use super::door::{Change, Command, Door};
 use super::fragments::Abuse;
 use super::indicators::Indicators;
+use super::orders::Orders;
 use super::outage::StaleTokens;
 use super::outlet::TabStats;
 use super::registry::{Registry, SessionInfo, filter_of};
@@ -60,6 +61,8 @@ pub struct Context {
     pub indicators: Indicators,
     /// Whose values grow old.
     pub stale: Arc<StaleTokens>,
+    /// Who gets the account's order updates.
+    pub orders: Arc<Orders>,
     /// The program's clock.
     pub clock: Clock,
     /// Updates a tab's ring holds.
@@ -200,6 +203,7 @@ impl Connection {
             last_seen_ns: AtomicU64::new(context.clock.now_ns()),
             filter: filter_of(format).into(),
             stats: Arc::new(TabStats::default()),
+            kite: format == Format::Kite,
             inbox: std::sync::OnceLock::new(),
             dismissal: tokio::sync::Notify::new(),
         });

@@ -35,12 +35,17 @@ struct KiteSession {
 pub async fn serve(arrival: Arrival, context: Arc<Context>) {
     // A list of as many tokens as allowed must get through.
     let max_message = context.max_message.max(1_024 + context.max_kite_tokens * TOKEN_BYTES);
-    let connection = match Connection::open(arrival, Arc::clone(&context), Format::Kite, max_message).await {
+    let mut connection = match Connection::open(arrival, Arc::clone(&context), Format::Kite, max_message).await {
         Ok(connection) => connection,
         Err(error) => return tracing::warn!(%error, "a new connection cannot be read"),
     };
     for text in [instruments_meta(&context.instruments.load()), app_code(&context.clock)] {
         connection.reply(frame(&text)).await;
+    }
+    if context.orders.are_for(&connection.watch.principal().permissions) {
+        // Orders come without a subscription.
+        let inbox = Some(connection.inbox());
+        connection.change(Change { inbox, ..Change::default() }).await;
     }
     let mut session = KiteSession { connection, tokens: FxHashMap::default(), untold: FxHashMap::default() };
     let last = session.listen().await;

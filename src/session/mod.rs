@@ -15,6 +15,7 @@ pub mod fragments;
 pub mod indicators;
 pub mod kite;
 pub mod lane;
+pub mod orders;
 pub mod outage;
 pub mod outlet;
 pub mod packets;

@@ -64,7 +64,9 @@ pub struct SessionInfo {
     pub filter: ColdMutex<Filter>,
     /// What its writer counts.
     pub stats: Arc<TabStats>,
-    /// Its ring, once it has subscribed.
+    /// Whether it speaks Kite's protocol.
+    pub kite: bool,
+    /// Its inbox, once it has subscribed.
     pub inbox: OnceLock<Arc<Inbox>>,
     /// Rung when an operator wants it to end.
     pub dismissal: Notify,
@@ -134,6 +136,13 @@ impl Registry {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The inboxes of the Kite clients that `allowed` lets through; of those that have one.
+    pub fn kite_inboxes(&self, allowed: impl Fn(&Principal) -> bool) -> Vec<Arc<Inbox>> {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen = sessions.values().filter(|session| session.kite && allowed(&session.principal.load()));
+        chosen.filter_map(|session| session.inbox.get().cloned()).collect()
     }
 
     /// All of them, for `GET /ws/connections`.

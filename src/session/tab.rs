@@ -154,7 +154,7 @@ impl Tab {
     }
 
     /// Whether something may have been offered to it before it knows its inbox: the change that brings it is under way.
-    pub const fn awaits_inbox(&self) -> bool {
+    pub const fn lacks_inbox(&self) -> bool {
         self.inbox.is_none()
     }
 

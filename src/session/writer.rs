@@ -297,7 +297,7 @@ impl Writer {
     /// Puts together what a tab has waiting.
     fn fill(&mut self, key: u32, recorder: &mut Recorder) {
         let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
-        if tab.awaits_inbox() {
+        if tab.lacks_inbox() {
             self.early.push(key);
             return;
         }

@@ -18,6 +18,7 @@ use tickfan::identity::rate::Rate;
 use tickfan::server::accept::AcceptSettings;
 use tickfan::server::app::App;
 use tickfan::session::indicators::IndicatorLimits;
+use tickfan::session::orders::Audience;
 use tickfan::session::writer::WriterSettings;
 use tokio::runtime::Runtime;
 
@@ -47,6 +48,7 @@ pub fn settings() -> Settings {
         max_kite_tokens: 3_000,
         max_tokens_per_user: 9_000,
         indicators: IndicatorLimits { per_connection: 500, per_user: 1_000 },
+        orders_to: Audience::Owners,
         upstream_reserve: 0,
         max_message: 65_536,
         message_rate: Rate::per_second(0, 0),
@@ -98,7 +100,8 @@ pub fn start_behind_with(gate: GateSettings, settings: Settings, source: FeedSou
     launch(gate, settings, source, Clock::system(), past)
 }
 
-fn launch(gate: GateSettings, settings: Settings, source: FeedSource, clock: Clock, past: Past) -> Running {
+/// Starts a gateway with everything that can be chosen.
+pub fn launch(gate: GateSettings, settings: Settings, source: FeedSource, clock: Clock, past: Past) -> Running {
     let gate = Arc::new(Gate::new(gate, clock.clone()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let instruments = Arc::new(ArcSwap::from_pointee(assembly::market_names(market::built_in_count())));

@@ -125,11 +125,30 @@ impl KiteClient {
     /// The next text.
     #[track_caller]
     pub fn text(&mut self) -> Value {
+        serde_json::from_str(&self.raw_text()).unwrap()
+    }
+
+    /// The next text as it came.
+    #[track_caller]
+    pub fn raw_text(&mut self) -> String {
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < PATIENCE, "no text came");
             if let Message::Text(text) = self.next() {
-                return serde_json::from_str(&text).unwrap();
+                return text.to_string();
+            }
+        }
+    }
+
+    /// The types of all texts that have come, until what it asks now is answered.
+    #[track_caller]
+    pub fn texts_so_far(&mut self) -> Vec<String> {
+        self.say("settled?");
+        let mut types = Vec::new();
+        loop {
+            match self.text()["type"].as_str().expect("a type") {
+                "error" => return types,
+                other => types.push(other.to_owned()),
             }
         }
     }

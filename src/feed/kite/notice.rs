@@ -5,8 +5,8 @@ use serde_json::Value;
 /// A text message, understood as far as its type is known.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Notice {
-    /// An order of this user changed, on any platform. The postback's fields, unchanged.
-    Order(Value),
+    /// An order of this user changed, on any platform. The text as it came: clients parse its dates each in their own way.
+    Order(String),
     /// The list of instruments is another than the last time: fetch it again.
     Instruments {
         /// Entries in the new list.
@@ -36,7 +36,7 @@ impl Notice {
         let string = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let words = || data.as_ref().map(|data| string(Some(data)).unwrap_or_else(|| data.to_string()));
         let notice = match message.get("type").and_then(Value::as_str) {
-            Some("order") => data.map(Self::Order),
+            Some("order") => data.map(|_| Self::Order(text.to_owned())),
             Some("instruments_meta") => data.and_then(|data| {
                 let count = data.get("count").and_then(Value::as_u64)?;
                 Some(Self::Instruments { count, etag: string(data.get("etag"))? })
@@ -68,8 +68,8 @@ mod tests {
         assert_eq!(parse(r#"{"type":"error","data":"no"}"#), Notice::Error("no".to_owned()));
         assert_eq!(parse(r#"{"type":"error","data":{"a":1}}"#), Notice::Error(r#"{"a":1}"#.to_owned()));
         assert_eq!(parse(r#"{"type":"message","data":"hi"}"#), Notice::Message("hi".to_owned()));
-        let order = parse(r#"{"type":"order","data":{"order_id":"1"}}"#);
-        assert_eq!(order, Notice::Order(serde_json::json!({"order_id": "1"})));
+        let order = r#"{ "type":"order", "data":{"order_id":"1", "price":1.50}}"#;
+        assert_eq!(parse(order), Notice::Order(order.to_owned()));
     }
 
     #[test]
