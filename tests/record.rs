@@ -2,14 +2,18 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use support::eventually_true;
 use support::sandbox::Stand;
+use support::ticks::{INFY, full, message};
+use tickfan::clock::Clock;
 use tickfan::feed::Feed;
 use tickfan::feed::tape::{Speed, Start, TapeFeed, TapeOptions};
+use tickfan::record::{Recording, record};
 use tickfan::tape::{Reel, TapeEnd, scan, tapes_at};
 
 /// `tickfan record` of the sandbox; dies with the test.
@@ -70,8 +74,9 @@ fn a_recorder_that_is_killed_loses_what_it_had_not_flushed() {
     let killed_ns = unix_ns();
     recorder.kill();
     let found = scan(&path).unwrap();
-    // Half a second between flushes; the rest is for a machine so busy that either program does not run.
+    // Less than a second by the recorder's own clock, see below; the rest is for a machine too busy to run either program.
     let lost = Duration::from_nanos(killed_ns.saturating_sub(found.last_ns));
+    println!("killed: the last {lost:?} are lost");
     assert!(lost < Duration::from_secs(2), "{lost:?} are lost");
     assert_eq!((found.tokens.len(), found.broken), (2, 0));
     assert_eq!(replay(&path), found.messages);
@@ -87,6 +92,49 @@ fn a_recorder_that_is_killed_loses_what_it_had_not_flushed() {
     let longer = scan(&path).unwrap();
     assert_eq!((longer.first_ns, longer.end), (found.first_ns, TapeEnd::Complete));
     assert_eq!(replay(&path), longer.messages);
+}
+
+/// A feed with a message every 50 ms of a clock that it moves, which looks before each at what is on the disk.
+struct Witness {
+    clock: Clock,
+    path: PathBuf,
+    message: Vec<u8>,
+    /// The most that a kill would have lost so far.
+    worst: Duration,
+}
+
+impl Feed for Witness {
+    fn name(&self) -> &'static str {
+        "witness"
+    }
+
+    fn poll(&mut self, now_ns: u64, _: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+        let kept_ns = scan(&self.path).ok().map(|found| found.last_ns).filter(|last_ns| *last_ns > 0);
+        let lost_ns = self.clock.unix_ns(now_ns) - kept_ns.unwrap_or(self.clock.unix_ns(0));
+        self.worst = self.worst.max(Duration::from_nanos(lost_ns));
+        sink(&self.message);
+        self.clock.advance(Duration::from_millis(50));
+        1
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        Some(0)
+    }
+}
+
+#[test]
+fn at_no_moment_would_a_kill_lose_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("day.tape");
+    let clock = Clock::manual(1_762_257_900_000_000_000);
+    let message = message(&[full(INFY, 1)]);
+    let mut feed = Witness { clock: clock.clone(), path: path.clone(), message, worst: Duration::ZERO };
+    let (stop, length) = (AtomicBool::new(false), Some(Duration::from_secs(10)));
+    let recording = Recording { tokens: &[], path: &path, most_bytes: u64::MAX, length, stop: &stop };
+    let recorded = record(&mut feed, &mut mio::Poll::new().unwrap(), &clock, recording, |_| {}).unwrap();
+    assert_eq!((recorded.messages, scan(&path).unwrap().messages), (200, 200));
+    println!("at most {:?} were not on the disk", feed.worst);
+    assert!(feed.worst < Duration::from_secs(1), "{:?}", feed.worst);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tickfan::kite::packet::MessageBuilder;
 use tickfan::market::{Mode, Tick};
 
+use super::eventually_true;
 use super::kite_server::{KiteServer, Peer};
 use super::ticks;
 
@@ -59,9 +60,11 @@ impl Exchange {
         Self { root, shared, thread: Some(thread) }
     }
 
-    /// Drops all connections and refuses further ones.
+    /// Drops all connections and refuses further ones; has done so when it returns.
+    #[track_caller]
     pub fn kill(&self) {
         self.shared.down.store(true, SeqCst);
+        eventually_true("all connections are dropped", || self.sockets() == 0);
     }
 
     /// Answers again.
