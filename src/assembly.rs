@@ -2,7 +2,9 @@
 //! and may fail with a message that names the setting.
 
 use crate::clock::Clock;
-use crate::config::{self, CalendarChoice, Config, FeedChoice, HistoryChoice, Hours, Paths, TapeSpeed, TapeStart};
+use crate::config::{
+    self, CalendarChoice, Config, FeedChoice, HistoryChoice, Hours, Paths, SessionChoice, TapeSpeed, TapeStart,
+};
 use crate::demand::DemandSettings;
 use crate::duty;
 use crate::engine::EngineSettings;
@@ -10,13 +12,14 @@ use crate::feed::kite::{self, Credentials, Source};
 use crate::feed::market::{self, MarketFeed, MarketOptions};
 use crate::feed::tape::{Speed, Start, TapeFeed, TapeOptions};
 use crate::freshness;
-use crate::gateway::{FeedSource, Past, Settings, Threads, Upstream};
+use crate::gateway::{FeedSource, Keeping, Past, SessionStore, Settings, Threads, Upstream};
 use crate::history::kite::{Credentials as HistoryCredentials, KiteSettings};
 use crate::history::{History, HistoryError};
 use crate::identity::rate::Rate;
 use crate::kite::instruments::{self, Instruments, Row};
 use crate::market::candle::TradesOptions;
 use crate::market::{Calendar, SegmentKind};
+use crate::resume::vault::VaultSettings;
 use crate::sandbox::{SandboxSettings, Scenario};
 use crate::server::accept::AcceptSettings;
 use crate::server::app::FeedStatus;
@@ -64,6 +67,9 @@ pub enum AssemblyError {
     /// The folder of what survives a restart.
     #[error("setting data_dir: {0}")]
     Store(#[from] StoreError),
+    /// Sessions in Redis that nobody could tell from forged ones.
+    #[error("setting session_key: session_store = redis needs one of at least {LEAST_KEY} printable characters")]
+    SessionKey,
     /// The calendar.
     #[error("setting calendar: {0}")]
     Calendar(String),
@@ -414,7 +420,27 @@ pub fn past(config: &Config, settings: &Settings, clock: &Clock) -> Result<Past,
         }
         None => None,
     };
-    Ok(Past { history, store })
+    Ok(Past { history, store, sessions: keeping(config)? })
+}
+
+/// Fewest characters of a key.
+const LEAST_KEY: usize = 32;
+
+/// How sessions are kept.
+fn keeping(config: &Config) -> Result<Keeping, AssemblyError> {
+    let store = match &config.session_store {
+        SessionChoice::None => SessionStore::None,
+        SessionChoice::Auto => match config.data_dir.of(&config.feed) {
+            Some(dir) => SessionStore::Folder(dir.join("sessions")),
+            None => SessionStore::Memory,
+        },
+        SessionChoice::Redis(address) => {
+            let key = config.session_key.clone().filter(|key| key.reveal().len() >= LEAST_KEY);
+            let key = key.ok_or(AssemblyError::SessionKey)?;
+            SessionStore::Redis(VaultSettings { address: address.clone(), key, expiry_s: config.session_expiry_s })
+        }
+    };
+    Ok(Keeping { store, expiry_s: config.session_expiry_s })
 }
 
 /// The instruments: the dump that is configured, else what the embedded market knows. Blocks while it loads.
@@ -473,5 +499,25 @@ mod tests {
         assert!(history_of(&kite[..3]).unwrap_err().contains("kite_access_token: missing"));
         assert!(history_of(&["--history=kite"]).unwrap_err().contains("setting history: kite does not go with"));
         assert!(history_of(&["--history=/nowhere/at/all"]).unwrap_err().contains("/nowhere/at/all"));
+    }
+
+    #[test]
+    fn sessions_are_kept_where_the_settings_say() {
+        let kept_in = |flags: &[&str]| {
+            let args = clap::Command::new("tickfan").no_binary_name(true).args(config::args());
+            let config = Config::load(&args.try_get_matches_from(flags).unwrap(), [("", "")]).unwrap();
+            keeping(&config).map(|keeping| keeping.store).map_err(|error| error.to_string())
+        };
+        assert!(matches!(kept_in(&[]), Ok(SessionStore::Memory)));
+        assert!(matches!(kept_in(&["--session-store=none"]), Ok(SessionStore::None)));
+        let folder = kept_in(&["--data-dir=/d"]);
+        assert!(matches!(folder, Ok(SessionStore::Folder(dir)) if dir == PathBuf::from("/d/market/sessions")));
+        let redis = "--session-store=redis://:word@localhost:6379";
+        let key = "--session-key=0123456789abcdef0123456789abcdef";
+        assert!(matches!(kept_in(&[redis, key]), Ok(SessionStore::Redis(_))));
+        for flags in [&[redis][..], &[redis, "--session-key=short"]] {
+            let error = kept_in(flags).unwrap_err();
+            assert!(error.starts_with("setting session_key: ") && !error.contains("word"), "{error}");
+        }
     }
 }

@@ -3,8 +3,10 @@
 //! Building may fail and says why; once built, the gateway runs until it is told to stop.
 
 mod engine;
+mod sessions;
 
 pub use engine::Past;
+pub use sessions::{Keeping, SessionStore};
 
 use crate::account::Account;
 use crate::account::audit::{Audit, Event, Outcome};
@@ -23,6 +25,7 @@ use crate::identity::gate::Gate;
 use crate::identity::rate::Rate;
 use crate::kite::instruments::Instruments;
 use crate::market::{Calendar, Demand};
+use crate::resume::journal::Scribe;
 use crate::server::accept::{self, AcceptSettings, Edge, Entrance};
 use crate::server::admin::AdminSettings;
 use crate::server::app::{App, FeedStatus};
@@ -159,6 +162,7 @@ pub struct Gateway {
     feed_door: Arc<FeedDoor>,
     engine: Arc<Engine>,
     keeper: Option<Keeper>,
+    scribe: Option<Scribe>,
     threads: Vec<std::thread::JoinHandle<()>>,
     accepting: tokio::task::JoinHandle<()>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -202,6 +206,8 @@ impl Gateway {
         let fetching = engine::fetch(wanted, past.history, Arc::clone(&engine), Arc::clone(&instruments));
         let registry = Arc::new(Registry::default());
         let orders = Arc::new(Orders::new(settings.orders_to, Arc::clone(&registry), built.doors.clone()));
+        let sessions::Built { sessions, scribe, task: keeping } =
+            sessions::build(past.sessions, settings.max_connections, &clock)?;
         let context = Arc::new(Context {
             board: Arc::clone(&board),
             doors: built.doors.clone(),
@@ -221,6 +227,7 @@ impl Gateway {
             gate: Arc::clone(&gate),
             vigil: Arc::new(Vigil::new(settings.vigil, clock.clone())),
             account: Arc::new(Account::new(Audit::new(settings.journal, clock.clone()), clock.clone())),
+            sessions,
         });
         context.account.audit.record("", "", &Event::Start, Outcome::Done);
         let edge = Arc::new(Edge::new(settings.accept, clock.clone()));
@@ -247,7 +254,7 @@ impl Gateway {
             let door = Arc::clone(&built.feed_door);
             control(Arc::new(move || door.wake()));
         }
-        let mut tasks = Vec::new();
+        let mut tasks: Vec<_> = keeping.into_iter().collect();
         if let Some(upstream) = source.upstream {
             let freshness = Freshness {
                 calendar: upstream.calendar,
@@ -297,6 +304,7 @@ impl Gateway {
             feed_door: built.feed_door,
             engine,
             keeper,
+            scribe,
             threads,
             accepting,
             tasks,
@@ -335,6 +343,7 @@ impl Gateway {
         }
         // After the engine, whose last states it writes.
         drop(self.keeper);
+        drop(self.scribe);
         let audit = &self.app.context.account.audit;
         audit.record("", "", &Event::Stop, Outcome::Done);
         audit.flush();

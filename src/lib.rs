@@ -56,6 +56,7 @@
 //! | [`fanout`] | the lock-free middle: slots, rings, the board, the publisher |
 //! | [`decode`], [`candles`], [`indicators`] | at the desk: a tape's ticks and candles, indicators over a file of bars |
 //! | [`history`], [`store`] | closed bars of the past, from Kite or from files; bars that survive a restart |
+//! | [`resume`] | what sessions have, kept over a lost connection and a restart |
 //! | [`identity`] | who a client is and what it may do: tokens, keys, revocations |
 //! | [`wire`], [`kite`], [`tape`] | messages to clients, Kite's bytes, recorded files |
 //! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
@@ -86,6 +87,7 @@ pub mod indicators;
 pub mod kite;
 pub mod market;
 pub mod record;
+pub mod resume;
 pub mod sandbox;
 pub mod secret;
 pub mod server;

@@ -124,6 +124,7 @@ fn live(path: &Path, ticks: u64, speed: Speed) -> (Vec<Told>, Vec<(String, Strin
         topic,
         wording: Wording { symbol: token.to_string().into(), timeframe: timeframe.name().into() },
         subscriber: Subscriber { of: Arc::clone(&of), inbox: Arc::clone(&inbox), format: Format::Json },
+        since: None,
     };
     let mut wishes = Vec::new();
     for (token, timeframe) in TOKENS.into_iter().flat_map(|token| TIMEFRAMES.map(|timeframe| (token, timeframe))) {
@@ -412,7 +413,7 @@ fn a_folder_of_bars_is_the_history_and_makes_indicators_warm() {
     let mut settings = settings();
     settings.engine.history = true;
     let script = Script::default();
-    let gateway = start_with(settings, script.source(&[INFY]), Past { history, store: None });
+    let gateway = start_with(settings, script.source(&[INFY]), Past { history, ..Past::default() });
     let mut tab = gateway.client();
     let reply = tab.ask(&json!({"action": "history", "token": INFY, "timeframe": "5m", "count": 3}));
     assert_eq!((&reply["count"], &reply["candles"][2]["end"]), (&json!(3), &json!(BEGIN + 700 * 60)));
@@ -424,6 +425,7 @@ fn a_folder_of_bars_is_the_history_and_makes_indicators_warm() {
         topic: Topic::Indicator { token: InstrumentToken(INFY), timeframe: Timeframe::Min1, id: id.parse().unwrap() },
         wording: Wording { symbol: "INFY".into(), timeframe: "1m".into() },
         subscriber: Subscriber { of: Arc::default(), inbox: Arc::clone(&inbox), format: Format::Json },
+        since: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(engine.begin(vec![wish("RSI_14")])).unwrap();

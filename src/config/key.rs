@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::error::{ConfigError, Origin};
 use super::net::Networks;
-use super::place::{ApiRoot, DataDir, HistoryChoice};
+use super::place::{ApiRoot, DataDir, HistoryChoice, SessionChoice};
 use super::value::{
     Allowed, AuthPolicy, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, KeysUrl, List, LogFilter, LogFormat,
     MarketShape, Name, OrdersTo, Paths, Pin, TapeSpeed, TapeStart, Threads, Value,
@@ -225,6 +225,14 @@ settings! {
         /// Folder for what must survive a restart: bars and the states that build them. auto is tickfan-data in the
         /// working directory with the kite feed, and none with the others, whose bars are not of this day.
         data_dir: DataDir = "auto", Form("auto, none or a path");
+        /// Where sessions are kept so that clients can resume them: auto is the data_dir, or memory where there is none;
+        /// Redis serves several gateways.
+        session_store: SessionChoice = "auto", Form("auto, none or redis://[user:password@]host[:port][/db]");
+        /// Secret that authenticates sessions in Redis; the same for all gateways that share them. A command line is
+        /// visible to other users; prefer a variable or a file.
+        session_key: Option<Secret> = "", Form("at least 32 printable characters");
+        /// How long a session can be resumed after its connection has ended.
+        session_expiry_s: u64 = "3600", Range(1, 604_800), unit "s";
     }
     "Threads" {
         /// One thread for everything, or the feed and the writers on threads of their own; auto decides by cores.

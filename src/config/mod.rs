@@ -24,7 +24,7 @@ pub use error::{ConfigError, Origin};
 pub use flag::{args, flag_hint};
 pub use key::{Config, KEYS, Key};
 pub use net::Networks;
-pub use place::{ApiRoot, DataDir, HistoryChoice};
+pub use place::{ApiRoot, DataDir, HistoryChoice, SessionChoice};
 pub use value::{
     Allowed, AuthPolicy, CalendarChoice, DumpSource, FeedChoice, Hours, Idle, KeysUrl, List, LogFilter, LogFormat,
     MarketShape, Name, OrdersTo, Paths, Pin, TapeSpeed, TapeStart, Threads,

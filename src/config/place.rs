@@ -1,6 +1,8 @@
 //! The types of settings that say where something lies.
 
 use super::value::{Allowed, FeedChoice, Value};
+use crate::kite::instruments::without_secrets;
+use crate::secret::Secret;
 use reqwest::Url;
 use std::path::PathBuf;
 
@@ -74,6 +76,38 @@ impl Value for DataDir {
             Self::Auto => "auto".into(),
             Self::None => "none".into(),
             Self::At(folder) => folder.display().to_string(),
+        }
+    }
+}
+
+/// What keeps sessions. Shown without user and password.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SessionChoice {
+    /// By the folder of what survives a restart.
+    Auto,
+    /// Nothing.
+    None,
+    /// The Redis server at this address.
+    Redis(Secret),
+}
+
+impl Value for SessionChoice {
+    fn read(text: &str, _: &Allowed) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "none" => Some(Self::None),
+            _ => {
+                let url = Url::parse(text).ok().filter(|url| url.scheme() == "redis" && url.has_host())?;
+                (url.query().is_none() && url.fragment().is_none()).then(|| Self::Redis(Secret::new(text)))
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::None => "none".into(),
+            Self::Redis(address) => without_secrets(address.reveal()),
         }
     }
 }

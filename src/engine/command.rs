@@ -40,6 +40,15 @@ pub enum Topic {
     },
 }
 
+/// What a client has already that comes back.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Since {
+    /// Closed bars up to the one that began then, Unix seconds.
+    Bar(i64),
+    /// Whatever was told by then, Unix seconds. A bar that closed at about that time is told again.
+    Time(f64),
+}
+
 /// One thing a connection wants.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -49,6 +58,8 @@ pub struct Wish {
     pub wording: Wording,
     /// Who.
     pub subscriber: Subscriber,
+    /// Closed bars are posted from there on, in order and before anything new; `None` for new ones only.
+    pub since: Option<Since>,
 }
 
 /// As many computations as allowed are at work.
@@ -56,8 +67,17 @@ pub struct Wish {
 #[error("as many indicators are computed as this gateway allows ({0}); try again later")]
 pub struct Full(pub usize);
 
-/// What became of a wish: of an indicator, the value that was known, `null` when there is none yet.
-pub type Granted = Result<Value, Full>;
+/// What is known at the beginning of a subscription.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Known {
+    /// Of an indicator, the value; `null` when there is none yet.
+    pub value: Value,
+    /// Closed bars since [`Wish::since`] may be missing from those that were posted.
+    pub gap: bool,
+}
+
+/// What became of a wish.
+pub type Granted = Result<Known, Full>;
 
 /// See the module. They are carried out in order.
 #[derive(Debug)]

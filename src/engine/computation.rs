@@ -120,6 +120,19 @@ impl Computation {
         }
     }
 
+    /// Tells the newest listener of a wording what was said of the closed bars from the one on that began at `first`.
+    pub fn replay(&mut self, bars: impl Iterator<Item = Bar>, first: i64, wording: &Wording) {
+        let mut indicator = Indicator::new(self.id());
+        let (text, view) = (&self.text, self.views.worded(wording));
+        for bar in bars {
+            let (outputs, warm) = (indicator.update(&bar), indicator.is_warm());
+            if bar.start >= first {
+                let current = Current { outputs, at: bar.start, bar: bar.start, closed: true, warm };
+                view.greet(|out, format, wording| write(out, format, wording, text, &current));
+            }
+        }
+    }
+
     /// Tells the newest listener of a wording what is known.
     pub fn greet(&mut self, wording: &Wording) {
         let Some(current) = self.current else { return };

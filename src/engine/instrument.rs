@@ -46,6 +46,8 @@ pub struct Instrument {
     pub due_ns: u64,
     /// Since when nobody wants it, monotonic; 0 while somebody does.
     pub idle_since_ns: u64,
+    /// Since when the feed has been lost, Unix seconds.
+    lost_at: Option<i64>,
 }
 
 impl Instrument {
@@ -53,7 +55,16 @@ impl Instrument {
     pub fn new(slot: Arc<Slot>, kind: SegmentKind, kept: Option<Bars>, settings: &EngineSettings) -> Self {
         let seen = kept.is_some();
         let bars = kept.unwrap_or_else(|| Bars::new(Trades::new(kind, settings.trades)));
-        Self { slot, bars, tracks: Default::default(), alerts: Vec::new(), seen, due_ns: u64::MAX, idle_since_ns: 0 }
+        Self {
+            slot,
+            bars,
+            tracks: Default::default(),
+            alerts: Vec::new(),
+            seen,
+            due_ns: u64::MAX,
+            idle_since_ns: 0,
+            lost_at: None,
+        }
     }
 
     /// Its token.
@@ -89,7 +100,8 @@ impl Instrument {
             builder.interrupt(at);
         }
         self.bars.add(builder);
-        self.tracks[timeframe as usize] = Some(Box::new(Track::new(self.token(), timeframe, kept)));
+        let track = Track::new(self.token(), timeframe, kept, forming(&self.bars, timeframe), at);
+        self.tracks[timeframe as usize] = Some(Box::new(track));
     }
 
     /// Ends a track; returns its closed bars, the oldest first.
@@ -129,6 +141,10 @@ impl Instrument {
             self.close_due(at_ns, desk, &mut closed);
         }
         self.seen = true;
+        if let Some(lost_at) = self.lost_at.take() {
+            let until = (at_ns / 1_000_000_000) as i64;
+            self.tracks_mut().for_each(|track| track.was_silent(lost_at, until));
+        }
         let (tracks, settings) = (&mut self.tracks, desk.settings);
         self.bars.on_tick(seen.tick, at_ns, &settings.calendar, |builder, outcome| {
             let timeframe = builder.timeframe();
@@ -191,6 +207,7 @@ impl Instrument {
     pub fn interrupt(&mut self, at: i64) {
         if self.seen {
             self.bars.interrupt(at);
+            self.lost_at.get_or_insert(at);
         }
     }
 

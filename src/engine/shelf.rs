@@ -53,6 +53,18 @@ impl Shelf {
         }
     }
 
+    /// Adds a bar that was closed since; false for one that was closed before, which a builder from before a restart may
+    /// close again.
+    pub fn add_bar(&mut self, token: InstrumentToken, timeframe: Timeframe, bar: Candle) -> bool {
+        let mut bars = self.take_bars(token, timeframe);
+        let new = bars.last().is_none_or(|last| last.start < bar.start);
+        if new {
+            bars.push(bar);
+        }
+        self.put_bars(token, timeframe, bars);
+        new
+    }
+
     /// Takes the state of an instrument back.
     pub fn take_state(&mut self, token: InstrumentToken) -> Option<Bars> {
         self.states.remove(&token)

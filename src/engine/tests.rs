@@ -1,7 +1,7 @@
 //! The engine as a whole, driven turn by turn with a clock that stands still until it is moved.
 
 use super::alert::{Alert, Condition};
-use super::command::{Granted, Topic, WantedHistory, Wish};
+use super::command::{Granted, Known, Topic, WantedHistory, Wish};
 use super::core::{Core, Wiring};
 use super::view::{Subscriber, Wording};
 use super::{Engine, EngineSettings};
@@ -128,7 +128,7 @@ impl Tab {
     fn wish(&self, topic: Topic, symbol: &str, timeframe: &str) -> Wish {
         let (of, inbox) = (Arc::clone(&self.of), Arc::clone(&self.inbox));
         let wording = Wording { symbol: symbol.into(), timeframe: timeframe.into() };
-        Wish { topic, wording, subscriber: Subscriber { of, inbox, format: Format::Json } }
+        Wish { topic, wording, subscriber: Subscriber { of, inbox, format: Format::Json }, since: None }
     }
 
     fn read(&self) -> Vec<Value> {
@@ -191,9 +191,9 @@ fn however_many_want_it_an_indicator_is_computed_once_and_in_the_words_of_each()
     let settings = EngineSettings { linger_ns: 5_000_000_000, ..EngineSettings::default() };
     let mut desk = Desk::new(settings);
     let (one, two) = (Tab::new(), Tab::new());
-    assert_eq!(desk.begin(one.wish(rsi(INFY), "INFY", "1min")), Ok(Value::Null));
+    assert_eq!(desk.begin(one.wish(rsi(INFY), "INFY", "1min")), Ok(Known::default()));
     three_minutes(&mut desk);
-    let known = desk.begin(two.wish(rsi(INFY), "NSE:INFY", "1m")).unwrap();
+    let known = desk.begin(two.wish(rsi(INFY), "NSE:INFY", "1m")).unwrap().value;
     assert!(known.as_f64().is_some_and(|value| value > 50.0 && value < 100.0), "{known}");
     let greeting = two.read();
     assert_eq!((greeting.len(), &greeting[0]["value"], &greeting[0]["symbol"]), (1, &known, &json!("NSE:INFY")));
@@ -234,7 +234,7 @@ fn what_an_indicator_needs_comes_from_the_history_and_is_mended_from_it() {
     let mut desk = Desk::new(EngineSettings { history: true, ..EngineSettings::default() });
     let tab = Tab::new();
     desk.at(3_600);
-    assert_eq!(desk.begin(tab.wish(rsi(INFY), "INFY", "1min")), Ok(Value::Null));
+    assert_eq!(desk.begin(tab.wish(rsi(INFY), "INFY", "1min")), Ok(Known::default()));
     let wanted = desk.wanted.try_recv().unwrap();
     assert_eq!((wanted.token, wanted.bars, wanted.until, wanted.mends), (INFY, 600, MIDNIGHT + 3_600, false));
     let bar = |minute: i64| {

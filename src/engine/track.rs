@@ -1,6 +1,7 @@
 //! One timeframe of one instrument: its closed bars, who listens to them, and what is computed from them.
 
 use super::alert::{Alert, Condition};
+use super::command::Since;
 use super::computation::Computation;
 use super::counters::EngineCounters;
 use super::view::{Views, Wording};
@@ -54,13 +55,27 @@ pub struct Track {
     pub formed_ns: u64,
     /// Since when nobody wants it, monotonic; 0 while somebody does.
     pub idle_since_ns: u64,
+    /// Bars from before then may be missing, Unix seconds.
+    whole_since: i64,
 }
 
 impl Track {
-    /// A track that begins with the closed bars that were kept, the oldest first.
-    pub fn new(token: InstrumentToken, timeframe: Timeframe, kept: Vec<Candle>) -> Self {
+    /// A track that begins at `at` (Unix seconds) with the closed bars that were kept, the oldest first, and perhaps one
+    /// that forms.
+    pub fn new(
+        token: InstrumentToken,
+        timeframe: Timeframe,
+        kept: Vec<Candle>,
+        forming: Option<&Candle>,
+        at: i64,
+    ) -> Self {
+        let newest = forming.or(kept.last());
+        // No whole bar lies between what is known and now.
+        let unbroken = newest.is_some_and(|newest| at < newest.end + (newest.end - newest.start));
+        let whole_since = if unbroken { i64::MIN } else { at };
         Self {
             token,
+            whole_since,
             timeframe,
             closed: kept.into(),
             candles: Views::default(),
@@ -262,6 +277,67 @@ impl Track {
             Ok(at) => self.closed[at] = *candle,
             Err(at) => self.closed.insert(at, *candle),
         }
+    }
+
+    /// The feed was gone from `from` to `until`, Unix seconds: if that was longer than a bar, whole bars may be missing.
+    pub fn was_silent(&mut self, from: i64, until: i64) {
+        // The shortest is what a day is measured by: better a gap too many.
+        if until - from >= self.timeframe.seconds().unwrap_or(60).into() {
+            self.whole_since = self.whole_since.max(until);
+        }
+    }
+
+    /// The closed bars that a client lacks, the oldest first and at most `room`, and whether others may be missing.
+    pub fn since(&self, since: Since, grace_ns: u64, room: usize) -> (impl Iterator<Item = &Candle>, bool) {
+        let first = match since {
+            Since::Bar(start) => self.closed.partition_point(|bar| bar.start <= start),
+            Since::Time(at) => {
+                // Told a grace after its end, and a moment on its way.
+                let told = |bar: &Candle| bar.end as f64 + grace_ns as f64 / 1e9 + 0.5;
+                self.closed.partition_point(|bar| told(bar) <= at)
+            }
+        };
+        let had_until = match since {
+            Since::Bar(start) => self.closed.get(first.wrapping_sub(1)).map_or(start, |bar| bar.end),
+            Since::Time(at) => at as i64,
+        };
+        let missed = self.closed.len() - first;
+        // What the oldest kept bar follows is not known any more.
+        let forgotten = first == 0 && self.closed.front().is_some_and(|front| front.start > had_until);
+        let gap = self.loading || self.whole_since > had_until || missed > room || forgotten;
+        (self.closed.iter().skip(first + missed.saturating_sub(room)), gap)
+    }
+
+    /// Posts closed candles that a client lacks to the newest listener of a wording; returns whether others are missing.
+    pub fn catch_up(&mut self, live: bool, wording: &Wording, since: Since, grace_ns: u64, room: usize) -> bool {
+        let mut views = std::mem::take(if live { &mut self.live } else { &mut self.candles });
+        let (missed, gap) = self.since(since, grace_ns, room);
+        let view = views.worded(wording);
+        for candle in missed {
+            let at_ns = candle.end.max(0).unsigned_abs() * 1_000_000_000;
+            view.greet(|out, format, wording| write(out, format, wording, self.token, candle, at_ns));
+        }
+        *if live { &mut self.live } else { &mut self.candles } = views;
+        gap
+    }
+
+    /// The same with what an indicator said of them; it is computed by this track.
+    pub fn catch_up_on(
+        &mut self,
+        id: &IndicatorId,
+        wording: &Wording,
+        since: Since,
+        grace_ns: u64,
+        room: usize,
+    ) -> bool {
+        let Some(at) = self.computations.iter().position(|computation| computation.id() == id) else { return true };
+        let mut computation = self.computations.swap_remove(at);
+        let (missed, gap) = self.since(since, grace_ns, room);
+        if let Some(first) = missed.map(|bar| bar.start).next().filter(|_| !self.loading) {
+            computation.replay(self.closed.iter().map(|candle| bar(self.token, candle)), first, wording);
+        }
+        self.computations.push(computation);
+        gap
     }
 
     /// Answers those who wait.

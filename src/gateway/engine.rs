@@ -1,6 +1,6 @@
 //! The engine and its thread.
 
-use super::{Settings, pin_to_core};
+use super::{Keeping, Settings, pin_to_core};
 use crate::clock::{Clock, MarketTime};
 use crate::engine::Engine;
 use crate::engine::command::WantedHistory;
@@ -35,6 +35,8 @@ pub struct Past {
     pub history: History,
     /// Where bars and states are kept over a restart, and what was found there.
     pub store: Option<(BarStore, Kept)>,
+    /// How sessions are kept over it.
+    pub sessions: Keeping,
 }
 
 impl std::fmt::Debug for Past {
@@ -45,7 +47,7 @@ impl std::fmt::Debug for Past {
 
 impl Default for Past {
     fn default() -> Self {
-        Self { history: History::none(), store: None }
+        Self { history: History::none(), store: None, sessions: Keeping::default() }
     }
 }
 

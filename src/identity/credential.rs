@@ -48,10 +48,20 @@ fn subprotocol(headers: &HeaderMap) -> Option<&str> {
     offered(headers).skip_while(|name| *name != SUBPROTOCOL).nth(1)
 }
 
-/// The token in a query, where it is not empty.
+/// The resume token in a query. It opens nothing by itself where clients must show who they are, and holds once.
+pub fn resume(parts: &Parts) -> Option<Secret> {
+    in_query(parts.uri.query().unwrap_or_default(), &["resume"]).map(Secret::new)
+}
+
+/// The token in a query.
 fn queried(query: &str) -> Option<String> {
+    in_query(query, &["token", "api_key"])
+}
+
+/// The first value with one of these names that is not empty.
+fn in_query(query: &str, names: &[&str]) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(name, value)| matches!(*name, "token" | "api_key") && !value.is_empty())?;
+    let (_, value) = pairs.find(|(name, value)| names.contains(name) && !value.is_empty())?;
     Some(decoded(value))
 }
 

@@ -3,7 +3,7 @@
 use super::Tick;
 
 /// See the module. Everything that is set must hold.
-#[derive(Clone, Copy, PartialEq, Default, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Default, Debug, serde::Serialize, serde::Deserialize)]
 pub struct When {
     /// The price has moved by at least so many percent since the last tick that was sent.
     #[serde(skip_serializing_if = "Option::is_none")]

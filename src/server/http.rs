@@ -139,8 +139,18 @@ async fn health(State(app): Shared) -> Json<Value> {
         "uptime_seconds": clock.unix_seconds() - app.started_at,
         "connections": app.context.registry.len(),
         "feed": (app.feed.0)(),
+        "sessions": kept_sessions(&app),
         "timestamp": clock.unix_seconds(),
     }))
+}
+
+/// What keeps sessions, whether it can, how many there are and how many it does not have as they are.
+fn kept_sessions(app: &App) -> Value {
+    let sessions = &app.context.sessions;
+    let (kept, unwritten) = sessions.sizes();
+    let unwritten = if matches!(sessions.store(), "file" | "redis") { unwritten } else { 0 };
+    json!({"store": sessions.store(), "state": if sessions.is_up() { "ok" } else { "down" }, "kept": kept,
+        "unwritten": unwritten})
 }
 
 async fn ws_health(State(app): Shared) -> Json<Value> {

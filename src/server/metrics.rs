@@ -4,6 +4,8 @@ use super::app::App;
 use crate::identity::gate::Gate;
 use crate::identity::principal::Proof;
 use crate::identity::refusal::Refusal;
+use crate::resume::Sessions;
+use crate::resume::counters::Refused as NotResumed;
 use crate::stats::Stop;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -93,6 +95,7 @@ pub fn text(app: &App) -> String {
     }
     sockets(&mut text, &(app.feed.0)());
     identity(&mut text, &app.context.gate);
+    resumption(&mut text, &app.context.sessions);
     latencies(&mut text, app);
     text
 }
@@ -157,6 +160,31 @@ fn identity(text: &mut String, gate: &Gate) {
     gauge(text, "tickfan_identity_revocations", "Revocations in force.", revocations as f64);
     let oldest = gate.issuers().iter().filter_map(|issuer| issuer.keys_age_s()).fold(0.0, f64::max);
     gauge(text, "tickfan_identity_keys_age_seconds", "Since the oldest keys were read.", oldest);
+}
+
+/// What is kept of sessions, and who came back.
+fn resumption(text: &mut String, sessions: &Sessions) {
+    let counters = &sessions.counters;
+    let refused: Vec<_> = NotResumed::ALL
+        .iter()
+        .map(|refused| (refused.label(), counters.refused[*refused as usize].load(Ordering::Relaxed)))
+        .collect();
+    labelled(text, "tickfan_resume_refused_total", "Sessions not resumed.", "reason", &refused);
+    for (name, help, value) in [
+        ("resumed", "Sessions resumed.", &counters.resumed),
+        ("superseded", "Connections closed because their session was resumed elsewhere.", &counters.superseded),
+        ("evicted", "Sessions that made room for others before their time.", &counters.evicted),
+        ("written", "Sessions written to their store.", &counters.written),
+        ("failures", "Attempts to reach the store that failed.", &counters.failures),
+        ("ignored", "Sessions in the store that could not be believed.", &counters.ignored),
+    ] {
+        counter(text, &format!("tickfan_resume_{name}_total"), help, value.load(Ordering::Relaxed));
+    }
+    let (kept, unwritten) = sessions.sizes();
+    gauge(text, "tickfan_resume_kept", "Sessions that can be resumed, those in use too.", kept as f64);
+    gauge(text, "tickfan_resume_unwritten", "Of these, changed since they were written.", unwritten as f64);
+    let up = u8::from(sessions.is_up());
+    gauge(text, "tickfan_resume_store_up", "Whether the store of sessions answers.", up.into());
 }
 
 fn labelled(text: &mut String, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {

@@ -10,6 +10,7 @@ use crate::identity::credential::{self, SUBPROTOCOL};
 use crate::identity::gate::Gate;
 use crate::identity::principal::Principal;
 use crate::identity::refusal::Refusal;
+use crate::secret::Secret;
 use crate::session::connection::{Arrival, Context, Entrant};
 use crate::session::indicators::stream as indicator_stream;
 use crate::session::{kite, stream};
@@ -40,9 +41,10 @@ pub(super) async fn stream(State(app): Shared, Extension(peer): Extension<Peer>,
         Ok(handshake) => handshake,
         Err(answer) => return *answer,
     };
+    let resume = credential::resume(&parts);
     let gate = &app.context.gate;
     match gate.admit(&parts, peer.ip).await.and_then(|principal| entrant(gate, principal, peer)) {
-        Ok(entrant) => hand_over(app, handshake, entrant, StatusCode::SERVICE_UNAVAILABLE, stream::serve),
+        Ok(entrant) => hand_over(app, handshake, (entrant, resume), StatusCode::SERVICE_UNAVAILABLE, stream::serve),
         Err(refusal) => {
             note_refusal(&app, refusal, peer);
             handshake.refuse(refusal)
@@ -73,7 +75,7 @@ async fn kite_response(app: Arc<App>, peer: Peer, parts: &mut Parts) -> Response
     let gate = &app.context.gate;
     match gate.admit_kite(&parts.headers, &token, peer.ip).await.and_then(|who| entrant(gate, Some(who), peer)) {
         // What Kite answers to too many connections.
-        Ok(entrant) => hand_over(app, handshake, entrant, StatusCode::TOO_MANY_REQUESTS, kite::serve),
+        Ok(entrant) => hand_over(app, handshake, (entrant, None), StatusCode::TOO_MANY_REQUESTS, kite::serve),
         Err(refusal) => {
             note_refusal(&app, refusal, peer);
             let status = if matches!(refusal.status(), 429 | 503) { 429 } else { 403 };
@@ -128,7 +130,7 @@ pub(super) async fn client_indicators(
 fn hand_over<Served>(
     app: Arc<App>,
     handshake: Handshake,
-    entrant: Entrant,
+    (entrant, resume): (Entrant, Option<Secret>),
     full: StatusCode,
     serve: impl FnOnce(Arrival, Arc<Context>) -> Served + Send + 'static,
 ) -> Response
@@ -142,7 +144,7 @@ where
         return full;
     };
     handshake.accept(async move |socket, early| match socket.into_std() {
-        Ok(socket) => serve(Arrival { socket, early, place, entrant }, Arc::clone(&app.context)).await,
+        Ok(socket) => serve(Arrival { socket, early, place, entrant, resume }, Arc::clone(&app.context)).await,
         Err(problem) => tracing::debug!(%problem, "an upgraded socket was gone"),
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::engine::alert::{Alert, Condition};
-use crate::engine::command::{Topic, Wish};
+use crate::engine::command::{Since, Topic, Wish};
 use crate::engine::view::{Subscriber, Wording};
 use crate::fanout::series::Subscription;
 use crate::fanout::slot::Inbox;
@@ -77,6 +77,18 @@ impl Charts {
 
     /// Begins what the plan has and the connection has not. Behind the reply.
     pub async fn begin(&mut self, plan: &Plan, inbox: &Arc<Inbox>) {
+        self.begin_since(plan, inbox, |_, _| None).await;
+    }
+
+    /// The same for a client that comes back and has bars up to what `since` says of an instrument (`None` for all) and
+    /// a timeframe; returns whether closed bars may be missing. Before the reply, to a tab that has no inbox yet: so they
+    /// come behind it.
+    pub async fn begin_since(
+        &mut self,
+        plan: &Plan,
+        inbox: &Arc<Inbox>,
+        since: impl Fn(Option<InstrumentToken>, &str) -> Option<Since>,
+    ) -> bool {
         let tokens: Vec<Option<InstrumentToken>> = match &plan.tokens {
             None => vec![None],
             Some(tokens) => tokens.iter().copied().map(Some).collect(),
@@ -98,13 +110,16 @@ impl Charts {
                     },
                     wording: Wording { symbol: "".into(), timeframe: text.as_str().into() },
                     subscriber: Subscriber { of, inbox: Arc::clone(inbox), format },
+                    since: since(token, text),
                 });
             }
         }
-        if !wishes.is_empty() {
-            // An engine that has stopped has nothing to say, and the connection is about to end as well.
-            let _ = self.engine.begin(wishes).await;
+        if wishes.is_empty() {
+            return false;
         }
+        // An engine that has stopped has nothing to say, and the connection is about to end as well.
+        let granted = self.engine.begin(wishes).await.unwrap_or_default();
+        granted.iter().flatten().any(|known| known.gap)
     }
 
     /// Registers an alert; returns the reply, or what is wrong: a field and what may stand there.

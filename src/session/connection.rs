@@ -24,6 +24,7 @@ use crate::identity::rate::{Meter, Rate};
 use crate::identity::refusal::Refusal;
 use crate::identity::watch::Watch;
 use crate::kite::instruments::Instruments;
+use crate::resume::Sessions;
 use crate::secret::Secret;
 use crate::wire::Format;
 use crate::wire::close::Close;
@@ -81,6 +82,8 @@ pub struct Context {
     pub vigil: Arc<Vigil>,
     /// What is written down.
     pub account: Arc<Account>,
+    /// What survives a connection.
+    pub sessions: Arc<Sessions>,
 }
 
 impl Context {
@@ -119,6 +122,8 @@ pub struct Arrival {
     pub place: Place,
     /// Whose it is.
     pub entrant: Entrant,
+    /// The token of a session that it wants to resume.
+    pub resume: Option<Secret>,
 }
 
 /// Whose connection it is.
@@ -189,7 +194,7 @@ impl Connection {
     /// # Errors
     /// When the socket cannot be read.
     pub async fn open(arrival: Arrival, context: Arc<Context>, format: Format, max_message: usize) -> io::Result<Self> {
-        let Arrival { socket, early, mut place, entrant } = arrival;
+        let Arrival { socket, early, mut place, entrant, resume: _ } = arrival;
         let Entrant { watch, unproved, peer: address, name: peer } = entrant;
         let socket = Arc::new(socket);
         let mut half = ReadHalf::new(Arc::clone(&socket))?;

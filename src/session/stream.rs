@@ -14,6 +14,7 @@ use crate::identity::principal::Proof;
 use crate::identity::refusal::Refusal as Refused;
 use crate::market::timeframe::UnknownTimeframe;
 use crate::market::{InstrumentToken, Mode, Timeframe, When};
+use crate::resume::Ticket;
 use crate::secret::Secret;
 use crate::wire::close::Close;
 use crate::wire::derived::candle_value;
@@ -26,6 +27,8 @@ use std::time::Duration;
 
 /// How long a request for history waits for one that is being loaded.
 const HISTORY_WAIT: Duration = Duration::from_secs(15);
+mod resume;
+
 const UNKNOWN_TOKEN: &str = "no instrument has this token";
 
 /// One connection's reading half.
@@ -45,11 +48,20 @@ struct Stream {
     format: Format,
     mode: Mode,
     all: bool,
+    /// How messages are delivered, as the client said it.
+    throttle_ms: u32,
+    batch: bool,
+    batch_size: u32,
+    /// Its hold on what survives it.
+    ticket: Ticket,
+    /// What it wants to resume once it has told who it is.
+    resuming: Option<Secret>,
 }
 
 /// Serves a connection until it ends.
 pub async fn serve(arrival: Arrival, context: Arc<Context>) {
     let max_message = context.max_message;
+    let resuming = arrival.resume.clone();
     let connection = match Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await {
         Ok(connection) => connection,
         Err(error) => return tracing::warn!(%error, "a new connection cannot be read"),
@@ -67,10 +79,22 @@ pub async fn serve(arrival: Arrival, context: Arc<Context>) {
         // Who has yet to tell its name has it lowered then.
         mode: if unproved { Mode::Quote } else { Mode::Quote.min(most) },
         all: false,
+        throttle_ms: 0,
+        batch: false,
+        batch_size: 1,
+        ticket: Ticket::new(Arc::clone(&context.sessions)),
+        resuming,
         context,
     };
+    if !unproved {
+        stream.resume_from_query().await;
+    }
     let last = loop {
-        match stream.connection.hear().await {
+        let heard = tokio::select! {
+            () = stream.ticket.taken() => break Close::Superseded.frame(),
+            heard = stream.connection.hear() => heard,
+        };
+        match heard {
             Heard::Request(text) => {
                 if let Err(close) = stream.request(&text).await {
                     break close.frame();
@@ -108,6 +132,7 @@ impl Stream {
         match request {
             Ok(Request::Auth(token)) => return self.authenticate(&token).await,
             Ok(Request::Refresh(token)) => self.refresh(&token).await,
+            Ok(Request::Resume(request)) => self.resume(request).await,
             Ok(Request::Subscribe(subscribe)) => self.subscribe(subscribe).await,
             Ok(Request::Unsubscribe(selection)) => self.unsubscribe(selection).await,
             Ok(Request::SetAll(all)) => self.set_all(all).await,
@@ -138,7 +163,10 @@ impl Stream {
             self.refuse_field("action", "auth: this connection is known already; refresh takes a newer token").await;
         } else {
             self.connection.authenticate(token).await.map_err(Refused::close)?;
+            // What it had as nobody is not to be found under its name.
+            self.ticket = Ticket::new(Arc::clone(&self.context.sessions));
             self.settle("authenticated").await;
+            self.resume_from_query().await;
         }
         Ok(())
     }
@@ -222,6 +250,7 @@ impl Stream {
             })
             .await;
         self.charts.begin(&self.plan, &inbox).await;
+        self.remember();
     }
 
     /// Refuses what stands in a field.
@@ -327,6 +356,14 @@ impl Stream {
         if subscribe.live_candles {
             message["live_candles"] = json!(true);
         }
+        (self.throttle_ms, self.batch) = (subscribe.throttle_ms, subscribe.batch);
+        self.batch_size = subscribe.batch_size;
+        let principal = self.connection.watch.principal();
+        if (subscribe.resume || principal.proof == Proof::Jwt)
+            && let Some(token) = self.ticket.issue(principal)
+        {
+            message["resume_token"] = token.reveal().into();
+        }
         self.when = subscribe.when.map(Arc::new);
         if let Some(when) = &subscribe.when {
             message["when"] = json!(when);
@@ -368,6 +405,7 @@ impl Stream {
         self.charts.begin(&self.plan, &inbox).await;
         self.note_subscription(&tokens, unknown.len(), false);
         self.tell_stale(&tokens).await;
+        self.remember();
     }
 
     fn note_subscription(&self, tokens: &[InstrumentToken], unknown: usize, all: bool) {
@@ -461,6 +499,7 @@ impl Stream {
                 ..Change::default()
             })
             .await;
+        self.remember();
         self.connection.record(&Event::Unsubscribe { tokens: tokens.len() });
     }
 
@@ -510,6 +549,7 @@ impl Stream {
             self.connection.record(&Event::Unsubscribe { tokens: 0 });
         }
         self.tell_stale(&tokens).await;
+        self.remember();
     }
 
     async fn history(&mut self, request: HistoryRequest) {

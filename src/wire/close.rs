@@ -23,6 +23,8 @@ pub enum Close {
     Revoked,
     /// 4408: the client never took what it could not be spared (replies, closed candles); it may come back.
     TooSlow,
+    /// 4409: another connection has resumed this session; do not come back with its token.
+    Superseded,
     /// 4429: too many connections or messages, as the reason says; come back after a while.
     TooMany(&'static str),
     /// 4503: this cannot be served now; come back after a while.
@@ -42,6 +44,7 @@ impl Close {
             Self::Expired => 4402,
             Self::Revoked => 4403,
             Self::TooSlow => 4408,
+            Self::Superseded => 4409,
             Self::TooMany(_) => 4429,
             Self::Unavailable => 4503,
         }
@@ -59,6 +62,7 @@ impl Close {
             Self::Unauthenticated => "Authentication required",
             Self::Expired => "Token expired",
             Self::Revoked => "Token revoked",
+            Self::Superseded => "Session resumed elsewhere",
             Self::Unavailable => "Try again later",
         }
     }

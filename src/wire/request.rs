@@ -6,6 +6,7 @@ use crate::market::{InstrumentToken, Mode, When};
 use crate::secret::Secret;
 use simd_json::prelude::{ValueAsArray, ValueAsObject, ValueAsScalar, ValueObjectAccess, Writable};
 use simd_json::{BorrowedValue, Buffers};
+use std::collections::HashMap;
 use std::fmt;
 
 /// A message from a client.
@@ -23,12 +24,32 @@ pub enum Request {
     Auth(Secret),
     /// Replaces the connection's token by a newer one.
     Refresh(Secret),
+    /// Takes up the session of an earlier connection.
+    Resume(ResumeRequest),
     /// Asks for candles of the past.
     History(HistoryRequest),
     /// Asks to be told when something happens.
     RegisterAlert(RegisterAlert),
     /// Takes an alert back: its id.
     RemoveAlert(String),
+}
+
+/// The fields of a resumption.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ResumeRequest {
+    /// The resume token.
+    pub token: Secret,
+    /// What the client has.
+    pub cursor: Cursor,
+}
+
+/// What a client has of closed bars.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Cursor {
+    /// Everything that was told by then, Unix seconds.
+    pub since: Option<f64>,
+    /// The starts (Unix seconds) of the newest bars it has, by `TOKEN:TIMEFRAME` or `SYMBOL:TIMEFRAME` as it wrote them.
+    pub bars: HashMap<String, i64>,
 }
 
 /// The fields of a request for history.
@@ -92,8 +113,12 @@ pub struct Subscribe {
     pub live_candles: bool,
     /// Which ticks are worth sending, if not all are.
     pub when: Option<When>,
+    /// Whether a resume token is wanted.
+    pub resume: bool,
 }
 
+/// Most bars of a cursor: as many as a connection may have tracks at all, and more than a message holds.
+const MAX_CURSOR: usize = 100_000;
 /// Most candles of one reply, and how many come when no count or none that is possible is named.
 const MAX_HISTORY: u64 = 500;
 const DEFAULT_HISTORY: u64 = 50;
@@ -102,7 +127,8 @@ const MAX_THROTTLE_MS: u64 = 3_600_000;
 /// Largest batch.
 const MAX_BATCH: u64 = 1_000;
 /// What a client may ask for.
-const ACTIONS: &str = "subscribe, unsubscribe, set_all, ping, auth, refresh, history, register_alert, remove_alert";
+const ACTIONS: &str =
+    "subscribe, unsubscribe, set_all, ping, auth, refresh, resume, history, register_alert, remove_alert";
 
 /// Why a request was not understood.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -183,6 +209,7 @@ fn request(value: &BorrowedValue<'_>) -> Result<Request, RequestError> {
         Some("ping") => Ok(Request::Ping),
         Some("auth") => credential(value).map(Request::Auth),
         Some("refresh") => credential(value).map(Request::Refresh),
+        Some("resume") => resume(value).map(Request::Resume),
         Some("history") => history(value).map(Request::History),
         Some("register_alert") => alert(value).map(Request::RegisterAlert),
         Some("remove_alert") => text(value, "alert_id", "the id of an alert").map(Request::RemoveAlert),
@@ -214,6 +241,7 @@ fn subscribe(value: &BorrowedValue<'_>) -> Result<Subscribe, RequestError> {
         mode,
         live_candles: boolean(value, "live_candles", false)?,
         when: present(value, "when").map(|given| when(given, mode)).transpose()?,
+        resume: boolean(value, "resume", false)?,
     })
 }
 
@@ -241,6 +269,23 @@ fn when(value: &BorrowedValue<'_>, mode: Mode) -> Result<When, RequestError> {
         below: positive("below", "a price")?,
         volume_above: volume_above.map(|volume| volume as u32),
     })
+}
+
+fn resume(value: &BorrowedValue<'_>) -> Result<ResumeRequest, RequestError> {
+    const CURSOR: &str = "an object with since (Unix seconds) and bars (starts of bars by TOKEN:TIMEFRAME)";
+    let token = credential(value)?;
+    let Some(given) = present(value, "cursor") else { return Ok(ResumeRequest { token, cursor: Cursor::default() }) };
+    let wrong = || wrong("cursor", given, CURSOR);
+    given.as_object().ok_or_else(wrong)?;
+    let since = present(given, "since").map(|since| since.cast_f64().ok_or_else(wrong)).transpose()?;
+    let mut bars = HashMap::new();
+    if let Some(given) = present(given, "bars") {
+        let given = given.as_object().filter(|bars| bars.len() <= MAX_CURSOR).ok_or_else(wrong)?;
+        for (name, start) in given.iter() {
+            bars.insert(name.to_string(), start.as_i64().ok_or_else(wrong)?);
+        }
+    }
+    Ok(ResumeRequest { token, cursor: Cursor { since: since.filter(|since| since.is_finite()), bars } })
 }
 
 fn history(value: &BorrowedValue<'_>) -> Result<HistoryRequest, RequestError> {

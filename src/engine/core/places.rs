@@ -21,7 +21,18 @@ impl Core {
         let slots = self.wiring.board.subscribe(&self.inbox, &[token], EVERYTHING);
         let kind = (self.wiring.kind)(token);
         // A state by other hours is of no use: the instrument list has changed.
-        let kept = self.shelf.take_state(token).filter(|bars| bars.trades().kind() == kind);
+        let mut kept = self.shelf.take_state(token).filter(|bars| bars.trades().kind() == kind);
+        if let Some(bars) = &mut kept {
+            // What ended while nobody wanted it, or the program was down, is closed before the first tick closes it for
+            // nobody.
+            let at_ns = self.market_ns();
+            let (shelf, wiring, counters) = (&mut self.shelf, &self.wiring, &self.counters);
+            bars.close_due(at_ns, |timeframe, candle| {
+                if shelf.add_bar(token, timeframe, candle) {
+                    wiring.keep(token, timeframe, &candle, counters);
+                }
+            });
+        }
         let place = self.free.pop().unwrap_or_else(|| {
             self.instruments.push(None);
             self.instruments.len() as u32 - 1
@@ -81,7 +92,7 @@ impl Core {
     pub(super) fn sweep(&mut self, now_ns: u64) {
         if !self.firehoses.is_empty() && self.wiring.board.table().load().len() != self.served_slots {
             let firehoses = std::mem::take(&mut self.firehoses);
-            firehoses.iter().for_each(|wish| self.serve_firehose(wish));
+            firehoses.iter().for_each(|wish| _ = self.serve_firehose(wish));
             self.firehoses = firehoses;
         }
         let linger_ns = self.settings.linger_ns;

@@ -2,10 +2,12 @@
 
 use super::{Core, Whereabouts};
 use crate::engine::alert::{Alert, Condition};
-use crate::engine::command::{Command, Full, Granted, Topic, Wish};
+use crate::engine::command::{Command, Full, Granted, Known, Topic, Wish};
 use crate::engine::instrument::Desk;
 use crate::engine::track::{bar, seconds};
+use crate::fanout::mail::Mailbox;
 use crate::fanout::series::Subscription;
+use crate::fanout::slot::Inbox;
 use crate::market::indicator::{IndicatorId, Outputs};
 use crate::market::{Candle, InstrumentToken, Timeframe};
 use serde_json::{Map, Value};
@@ -53,56 +55,64 @@ impl Core {
     fn begin(&mut self, wish: Wish) -> Granted {
         match wish.topic {
             Topic::Candles { token, timeframe, live } => {
-                self.begin_candles(&wish, token, timeframe, live);
-                Ok(Value::Null)
+                Ok(Known { gap: self.begin_candles(&wish, token, timeframe, live), ..Known::default() })
             }
             Topic::AllCandles { .. } => {
-                self.serve_firehose(&wish);
-                self.firehoses.push(wish);
-                Ok(Value::Null)
+                // Instruments that nobody has had since a restart are not on the board, and so not among them.
+                let gap = self.serve_firehose(&wish) || wish.since.is_some();
+                // Of those that come later everything is new.
+                self.firehoses.push(Wish { since: None, ..wish });
+                Ok(Known { gap, ..Known::default() })
             }
             Topic::Indicator { token, timeframe, .. } => self.begin_indicator(&wish, token, timeframe),
         }
     }
 
-    fn begin_candles(&mut self, wish: &Wish, token: InstrumentToken, timeframe: Timeframe, live: bool) {
+    /// Begins candles; returns whether closed ones may be missing from those that were asked for.
+    fn begin_candles(&mut self, wish: &Wish, token: InstrumentToken, timeframe: Timeframe, live: bool) -> bool {
         let place = self.track(token, timeframe);
-        let at_ns = self.market_ns();
-        let Some(instrument) = self.at(place) else { return };
-        let Some((track, forming)) = instrument.track_and_forming(timeframe) else { return };
+        let (at_ns, grace_ns) = (self.market_ns(), self.settings.grace_ns);
+        let Some(instrument) = self.at(place) else { return true };
+        let Some((track, forming)) = instrument.track_and_forming(timeframe) else { return true };
+        let forming = forming.copied();
+        let views = if live { &mut track.live } else { &mut track.candles };
+        views.worded(&wish.wording).add(&wish.subscriber);
+        let room = room(&wish.subscriber.inbox);
+        let gap = wish.since.is_some_and(|since| track.catch_up(live, &wish.wording, since, grace_ns, room));
         if live {
-            track.live.worded(&wish.wording).add(&wish.subscriber);
-            if let Some(forming) = forming.copied() {
+            if let Some(forming) = forming {
                 track.greet(&wish.wording, &forming, at_ns);
             }
-        } else {
-            track.candles.worded(&wish.wording).add(&wish.subscriber);
         }
         self.note_subscription(&wish.subscriber.of, place, timeframe);
+        gap
     }
 
     fn begin_indicator(&mut self, wish: &Wish, token: InstrumentToken, timeframe: Timeframe) -> Granted {
-        let Topic::Indicator { id, .. } = wish.topic else { return Ok(Value::Null) };
-        let at_ns = self.market_ns();
+        let Topic::Indicator { id, .. } = wish.topic else { return Ok(Known::default()) };
+        let (at_ns, grace_ns) = (self.market_ns(), self.settings.grace_ns);
         let place = self.compute(token, timeframe, &id, at_ns)?;
         let Some((track, forming)) = self.at(place).and_then(|it| it.track_and_forming(timeframe)) else {
-            return Ok(Value::Null);
+            return Ok(Known::default());
         };
         let forming = forming.copied().filter(|_| !track.loading);
         let bar = forming.map(|forming| bar(token, &forming));
         let counters = Arc::clone(&self.counters);
         let Some((track, _)) = self.at(place).and_then(|it| it.track_and_forming(timeframe)) else {
-            return Ok(Value::Null);
+            return Ok(Known::default());
         };
         let (computation, _) = track.computation(&id, seconds(at_ns));
         if let Some(bar) = bar {
             computation.form(&bar, seconds(at_ns), &counters);
         }
         computation.views.worded(&wish.wording).add(&wish.subscriber);
+        let room = room(&wish.subscriber.inbox);
+        let gap = wish.since.is_some_and(|since| track.catch_up_on(&id, &wish.wording, since, grace_ns, room));
+        let (computation, _) = track.computation(&id, seconds(at_ns));
         computation.greet(&wish.wording);
-        let known = computation.current().map_or(Value::Null, |current| value(&current.outputs));
+        let value = computation.current().map_or(Value::Null, |current| value(&current.outputs));
         self.note_subscription(&wish.subscriber.of, place, timeframe);
-        Ok(known)
+        Ok(Known { value, gap })
     }
 
     /// Sees to it that an indicator is computed; returns the place of its instrument.
@@ -193,9 +203,11 @@ impl Core {
         self.counters.listeners.set(self.counters.listeners.get().saturating_sub(removed));
     }
 
-    /// Subscribes a firehose to every instrument on the board that it does not listen to yet.
-    pub(super) fn serve_firehose(&mut self, wish: &Wish) {
-        let Topic::AllCandles { timeframe, live } = wish.topic else { return };
+    /// Subscribes a firehose to every instrument on the board that it does not listen to yet; returns whether closed
+    /// candles may be missing from those it asked for.
+    pub(super) fn serve_firehose(&mut self, wish: &Wish) -> bool {
+        let Topic::AllCandles { timeframe, live } = wish.topic else { return false };
+        let mut gap = false;
         let tokens: Vec<InstrumentToken> = self.wiring.board.table().load().keys().copied().collect();
         self.served_slots = tokens.len();
         let known: Vec<u32> = self
@@ -205,10 +217,16 @@ impl Core {
             .unwrap_or_default();
         for token in tokens {
             if self.by_token.get(&token).is_none_or(|place| !known.contains(place)) {
-                self.begin_candles(wish, token, timeframe, live);
+                gap |= self.begin_candles(wish, token, timeframe, live);
             }
         }
+        gap
     }
+}
+
+/// Closed bars that may be posted to a tab at once: half of what may wait, so that what happens meanwhile fits.
+fn room(inbox: &Inbox) -> usize {
+    (Mailbox::LIMIT / 2).saturating_sub(inbox.mail.depth())
 }
 
 fn address(of: &Arc<Subscription>) -> usize {

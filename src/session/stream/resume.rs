@@ -1,0 +1,152 @@
+//! A client that comes back: see [`crate::resume`].
+
+use super::{Stream, as_strings, parse_timeframes};
+use crate::engine::command::Since;
+use crate::fanout::slot::Slot;
+use crate::market::{InstrumentToken, Mode, Timeframe};
+use crate::resume::{Restored, SessionState, StreamState};
+use crate::session::charts::Plan;
+use crate::session::door::Change;
+use crate::session::lane::Lane;
+use crate::session::tab::Delivery;
+use crate::wire::request::{Cursor, ResumeRequest};
+use crate::wire::{Encoding, Format};
+use serde_json::json;
+use std::sync::Arc;
+
+impl Stream {
+    /// What the handshake's query asked for.
+    pub(super) async fn resume_from_query(&mut self) {
+        if let Some(token) = self.resuming.take() {
+            self.resume(ResumeRequest { token, cursor: Cursor::default() }).await;
+        }
+    }
+
+    /// Gives a client that comes back what it had, as far as it may have it still, and what it missed.
+    pub(super) async fn resume(&mut self, request: ResumeRequest) {
+        // Missed bars wait in an inbox that the tab does not know yet: so they come behind the reply.
+        if self.connection.opened_inbox().is_some() || self.ticket.token().is_some() {
+            return self.refuse_field("action", "resume: only on a new connection, before it subscribes").await;
+        }
+        let principal = Arc::clone(self.connection.watch.principal());
+        let restored = match self.ticket.restore(&request.token, &principal).await {
+            Ok(restored) => restored,
+            Err(refused) => {
+                let text = format!("resume: {refused}; subscribe anew");
+                return self
+                    .say(&json!({"type": "error", "error": text, "field": "token", "code": "resume_refused"}))
+                    .await;
+            }
+        };
+        let Restored { state: SessionState { stream, .. }, seen_at } = restored;
+        self.restore(stream.unwrap_or_default(), &request.cursor, seen_at).await;
+    }
+
+    async fn restore(&mut self, state: StreamState, cursor: &Cursor, seen_at: f64) {
+        let permissions = self.permissions();
+        let (mut tokens, mut gone): (Vec<_>, Vec<_>) =
+            state.tokens.iter().copied().map(InstrumentToken).partition(|token| permissions.allows(*token));
+        gone.extend(tokens.split_off(tokens.len().min(self.context.max_tokens.min(permissions.max_tokens))));
+        let all = state.all && permissions.firehose;
+        let every = state.every && permissions.firehose;
+        self.format = Format::parse(&state.format).unwrap_or(Format::Json);
+        self.mode = Mode::parse(&state.mode).unwrap_or(Mode::Quote).min(permissions.mode);
+        (self.throttle_ms, self.batch, self.batch_size) = (state.throttle_ms, state.batch, state.batch_size);
+        if let Err(refusal) = self.connection.holding.replace(&tokens) {
+            return self.refuse_tokens(refusal).await;
+        }
+        if all {
+            let known: Vec<_> = self.context.board.table().load().keys().copied().collect();
+            if let Err(refusal) = self.connection.holding.everything(&known) {
+                return self.refuse_tokens(refusal).await;
+            }
+        }
+        let mut timeframes: Vec<(Timeframe, String)> = parse_timeframes(&state.timeframes).unwrap_or_default();
+        if state.every && !every {
+            timeframes.clear();
+        }
+        self.when = state.when.map(Arc::new);
+        (self.all, self.every) = (all, every);
+        self.plan = Plan {
+            tokens: (!all && !every).then(|| tokens.clone()),
+            timeframes,
+            live: state.live_candles,
+            format: self.format,
+        };
+        let (encoding, inbox) = (Encoding { format: self.format, mode: self.mode }, self.connection.inbox());
+        let subscribed: Vec<Arc<Slot>> = self.context.board.subscribe(&inbox, &tokens, encoding);
+        self.slots = subscribed.iter().map(|slot| (slot.token, Arc::clone(slot))).collect();
+        let slots = if all { self.context.board.subscribe_all(&inbox, encoding) } else { subscribed };
+        let since = |token: Option<InstrumentToken>, timeframe: &str| {
+            let bar = token.and_then(|token| cursor.bars.get(&format!("{token}:{timeframe}")));
+            Some(bar.map_or(Since::Time(cursor.since.unwrap_or(seen_at)), |start| Since::Bar(*start)))
+        };
+        let gap = self.charts.begin_since(&self.plan, &inbox, since).await;
+        let timeframes: Vec<String> = self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect();
+        let mut message = json!({"type": "resumed", "tokens": as_strings(&tokens), "timeframes": timeframes,
+            "throttle_ms": self.throttle_ms, "batch": self.batch, "batch_size": self.batch_size,
+            "format": self.format.name(), "mode": self.mode.name(), "live_candles": self.plan.live, "all": all,
+            "since": cursor.since.unwrap_or(seen_at), "gap": gap});
+        if let Some(token) = self.ticket.token() {
+            message["resume_token"] = token.reveal().into();
+        }
+        if let Some(when) = &self.when {
+            message["when"] = json!(**when);
+        }
+        if !gone.is_empty() {
+            message["unknown_tokens"] = json!(as_strings(&gone));
+        }
+        self.connection.info.update_filter(|filter| {
+            filter.set_tokens(tokens.iter().copied());
+            filter.timeframes = timeframes;
+            filter.all = all;
+            filter.throttle_ms = self.throttle_ms;
+            filter.batch = self.batch;
+            filter.batch_size = self.batch_size;
+            filter.format = self.format.name();
+            filter.mode = self.mode.name();
+        });
+        let when = self.when.as_ref().filter(|_| !all);
+        let delivery = Delivery {
+            format: self.format,
+            throttle_ns: u64::from(self.throttle_ms) * 1_000_000,
+            batch_size: if self.batch { self.batch_size } else { 0 },
+        };
+        self.connection
+            .change(Change {
+                clear: true,
+                add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).with_condition(when)).collect(),
+                firehose: Some(all.then_some(self.mode)),
+                inbox: Some(Arc::clone(&inbox)),
+                delivery: Some(delivery),
+                reply: self.frame(&message),
+                ..Change::default()
+            })
+            .await;
+        self.tell_stale(&tokens).await;
+        self.remember();
+    }
+
+    /// Notes what the connection has, so that it survives it.
+    pub(super) fn remember(&self) {
+        if self.ticket.token().is_none() {
+            return;
+        }
+        let mut tokens: Vec<u32> = self.slots.keys().map(|token| token.0).collect();
+        tokens.sort_unstable();
+        let stream = StreamState {
+            tokens,
+            timeframes: self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect(),
+            every: self.every,
+            all: self.all,
+            throttle_ms: self.throttle_ms,
+            batch: self.batch,
+            batch_size: self.batch_size,
+            format: self.format.name().to_owned(),
+            mode: self.mode.name().to_owned(),
+            live_candles: self.plan.live,
+            when: self.when.as_deref().copied(),
+        };
+        self.ticket.note(SessionState { stream: Some(stream), ..SessionState::default() });
+    }
+}
