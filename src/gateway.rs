@@ -206,7 +206,7 @@ impl Gateway {
         let fetching = engine::fetch(wanted, past.history, Arc::clone(&engine), Arc::clone(&instruments));
         let registry = Arc::new(Registry::default());
         let orders = Arc::new(Orders::new(settings.orders_to, Arc::clone(&registry), built.doors.clone()));
-        let sessions::Built { sessions, scribe, task: keeping } =
+        let sessions::Built { sessions, scribe, mut tasks } =
             sessions::build(past.sessions, settings.max_connections, &clock)?;
         let context = Arc::new(Context {
             board: Arc::clone(&board),
@@ -254,7 +254,6 @@ impl Gateway {
             let door = Arc::clone(&built.feed_door);
             control(Arc::new(move || door.wake()));
         }
-        let mut tasks: Vec<_> = keeping.into_iter().collect();
         if let Some(upstream) = source.upstream {
             let freshness = Freshness {
                 calendar: upstream.calendar,

@@ -161,6 +161,8 @@ fn secrets_are_never_shown() {
         message(&["--kite-root=wss://ws.kite.trade/?api_key=hunter2"], &[], None),
         message(&["--kite-root=ws.kite.trade/?api_key=hunter2"], &[], None),
         message(&["--kite-root=wss://me:hunter2@ws.kite.trade"], &[], None),
+        message(&["--session-store=redis://me:hunter2@host/0?x=1"], &[], None),
+        message(&["--session-store=hunter2@host"], &[], None),
         message(&["--instruments=ftp://me:hunter2@host/x?hunter2#hunter2"], &[], None),
     ] {
         assert!(!message.contains("hunter2"), "{message}");
@@ -172,6 +174,7 @@ fn secrets_are_never_shown() {
     assert!(KEYS.iter().filter(|key| key.secret).map(|key| key.name).eq([
         "kite_api_key",
         "kite_access_token",
+        "session_key",
         "jwt_secret",
         "admin_key"
     ]));

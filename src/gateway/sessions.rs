@@ -42,7 +42,7 @@ impl Default for Keeping {
 pub(super) struct Built {
     pub sessions: Arc<Sessions>,
     pub scribe: Option<Scribe>,
-    pub task: Option<JoinHandle<()>>,
+    pub tasks: Vec<JoinHandle<()>>,
 }
 
 /// Builds them for a gateway of so many connections. Must be called within the runtime.
@@ -55,7 +55,7 @@ pub(super) fn build(keeping: Keeping, connections: usize, clock: &Clock) -> io::
     let expiry_s = keeping.expiry_s as f64;
     let settings = SessionsSettings { on: true, expiry_s, most };
     let new = |kept, vault, store| Arc::new(Sessions::new(settings, clock.clone(), kept, vault, store));
-    let plain = |sessions| Built { sessions, scribe: None, task: None };
+    let plain = |sessions| Built { sessions, scribe: None, tasks: Vec::new() };
     match keeping.store {
         SessionStore::None => Ok(plain(Arc::new(Sessions::off(clock.clone())))),
         SessionStore::Memory => Ok(plain(new(Vec::new(), None, "memory"))),
@@ -67,15 +67,18 @@ pub(super) fn build(keeping: Keeping, connections: usize, clock: &Clock) -> io::
             let sessions = new(kept, None, "file");
             sessions.counters.ignored.fetch_add(ignored, Ordering::Relaxed);
             let scribe = Scribe::start(journal, Arc::clone(&sessions))?;
-            Ok(Built { sessions, scribe: Some(scribe), task: None })
+            Ok(Built { sessions, scribe: Some(scribe), tasks: Vec::new() })
         }
         SessionStore::Redis(settings) => {
             // The error names the address and its password.
             let vault = Vault::new(&settings).map_err(|_| io::Error::other("session_store: not a Redis address"))?;
             let vault = Arc::new(vault);
             let sessions = new(Vec::new(), Some(Arc::clone(&vault)), "redis");
-            let task = tokio::spawn(vault::keep(vault, Arc::clone(&sessions)));
-            Ok(Built { sessions, scribe: None, task: Some(task) })
+            let tasks = vec![
+                tokio::spawn(vault::keep(Arc::clone(&vault), Arc::clone(&sessions))),
+                tokio::spawn(vault::listen(vault, Arc::clone(&sessions))),
+            ];
+            Ok(Built { sessions, scribe: None, tasks })
         }
     }
 }

@@ -23,6 +23,16 @@ impl Refused {
     /// All of them, in the order of their counters.
     pub const ALL: [Self; 4] = [Self::Unknown, Self::Spent, Self::Foreign, Self::Off];
 
+    /// The reason in the audit trail.
+    pub const fn audit(self) -> &'static str {
+        match self {
+            Self::Unknown => "resume: unknown",
+            Self::Spent => "resume: spent",
+            Self::Foreign => "resume: stolen",
+            Self::Off => "resume: off",
+        }
+    }
+
     /// The label for operators.
     pub const fn label(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `tickfan:session:{id}` | a hash: `fence`, a number; `value`, the record in JSON behind its MAC |
 //! | `indicator_subscribers:{symbol}:{timeframe}:{indicator_id}` | the set of `ws_conn_id`s, for operators |
+//! | `tickfan:claimed` | a channel: the key and the fence of every session that was resumed |
 //! | `tickfan:connection:{ws_conn_id}` | is there as long as the connection: what has none is taken out of the sets |
 //!
 //! Every key ends by itself. A record is believed only with the right MAC (HMAC-SHA256 over version, id, fence and JSON),
@@ -16,6 +17,7 @@ use super::sessions::Sessions;
 use super::token::SessionId;
 use crate::secret::Secret;
 use aws_lc_rs::hmac;
+use futures_util::StreamExt;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Pipeline, RedisError, cmd};
 use std::collections::{HashMap, HashSet};
@@ -43,6 +45,7 @@ local mine = tonumber(ARGV[1])
 if fence > mine or (ARGV[4] == '1' and fence ~= 0 and fence ~= mine - 1) then return 0 end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'value', ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
+if ARGV[4] == '1' then redis.call('PUBLISH', 'tickfan:claimed', KEYS[1] .. ':' .. ARGV[1]) end
 return 1";
 
 /// Puts a connection into a set, and takes some out that are gone.
@@ -69,6 +72,7 @@ pub struct VaultSettings {
 
 /// See the module. Control side.
 pub struct Vault {
+    client: Client,
     manager: ConnectionManager,
     key: hmac::Key,
     expiry_s: u64,
@@ -92,9 +96,9 @@ impl Vault {
             .set_number_of_retries(0)
             .set_response_timeout(Some(TIMEOUT))
             .set_connection_timeout(Some(TIMEOUT));
-        let manager = ConnectionManager::new_lazy_with_config(client, config)?;
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, settings.key.reveal().as_bytes());
-        Ok(Self { manager, key, expiry_s: settings.expiry_s })
+        Ok(Self { client, manager, key, expiry_s: settings.expiry_s })
     }
 
     /// The record of a session; `None` when there is none that can be believed.
@@ -172,6 +176,31 @@ pub async fn keep(vault: Arc<Vault>, sessions: Arc<Sessions>) {
             }
         }
     }
+}
+
+/// Hears of sessions that other gateways have resumed, for as long as the program runs. What is not heard while the channel
+/// is down shows at the next writing of the session.
+pub async fn listen(vault: Arc<Vault>, sessions: Arc<Sessions>) {
+    loop {
+        // Whether Redis answers is told by the one who writes.
+        let _ = hear(&vault, &sessions).await;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn hear(vault: &Vault, sessions: &Sessions) -> Result<(), RedisError> {
+    let mut channel = vault.client.get_async_pubsub().await?;
+    channel.subscribe("tickfan:claimed").await?;
+    let mut messages = channel.into_on_message();
+    while let Some(message) = messages.next().await {
+        let claimed: String = message.get_payload()?;
+        if let Some((id, fence)) = claimed.strip_prefix("tickfan:session:").and_then(|rest| rest.split_once(':'))
+            && let (Ok(id), Ok(fence)) = (u64::from_str_radix(id, 16), fence.parse::<u64>())
+        {
+            sessions.forget(SessionId(id), fence.saturating_sub(1));
+        }
+    }
+    Ok(())
 }
 
 /// Writes a batch; whether more may wait. Without anything to write it asks whether Redis is there.

@@ -9,6 +9,7 @@ pub mod kite_bench;
 pub mod kite_client;
 pub mod kite_server;
 pub mod msgpack;
+pub mod redis;
 pub mod sandbox;
 pub mod script;
 pub mod ticks;

@@ -1,6 +1,7 @@
 //! A client that comes back: see [`crate::resume`].
 
 use super::{Stream, as_strings, parse_timeframes};
+use crate::account::audit::Event;
 use crate::engine::command::Since;
 use crate::fanout::slot::Slot;
 use crate::market::{InstrumentToken, Mode, Timeframe};
@@ -32,6 +33,8 @@ impl Stream {
         let restored = match self.ticket.restore(&request.token, &principal).await {
             Ok(restored) => restored,
             Err(refused) => {
+                let peer = &self.connection.info.peer;
+                self.connection.record(&Event::AuthRefused { peer, reason: refused.audit() });
                 let text = format!("resume: {refused}; subscribe anew");
                 return self
                     .say(&json!({"type": "error", "error": text, "field": "token", "code": "resume_refused"}))
@@ -123,6 +126,7 @@ impl Stream {
                 ..Change::default()
             })
             .await;
+        self.note_subscription(&tokens, gone.len(), all);
         self.tell_stale(&tokens).await;
         self.remember();
     }

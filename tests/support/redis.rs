@@ -1,0 +1,92 @@
+//! A real Redis server on a free port.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use super::{eventually, eventually_true};
+
+pub struct RedisServer {
+    port: u16,
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    /// `None`, told, where no server is installed.
+    pub fn start() -> Option<Self> {
+        let installed = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+        if installed.is_err() {
+            println!("skipped: redis-server is not installed (tools/test install does it on Debian)");
+            return None;
+        }
+        // Somebody else may take the port before the server does: then another one.
+        eventually("a Redis server on a free port", || {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut server = Self { port, dir: tempfile::tempdir().unwrap(), child: None };
+            server.begin().then_some(server)
+        })
+        .into()
+    }
+
+    /// Begins (again), empty; whether it did.
+    pub fn begin(&mut self) -> bool {
+        let mut child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .current_dir(self.dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let up = eventually("the Redis server answers or ends", || {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok_and(|mut tcp| tcp.write_all(b"PING\r\n").is_ok()) {
+                return Some(true);
+            }
+            child.try_wait().unwrap().map(|_| false)
+        });
+        self.child = Some(child);
+        up
+    }
+
+    pub fn address(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// At once and without a word.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// `STOP` or `CONT`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Asks it something.
+    pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = redis::Client::open(self.address()).unwrap();
+            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+            let mut command = redis::cmd(words[0]);
+            words[1..].iter().for_each(|word| _ = command.arg(word));
+            command.query_async(&mut connection).await.unwrap()
+        })
+    }
+
+    /// Waits until it has `count` keys of that pattern.
+    #[track_caller]
+    pub fn until_keys(&self, pattern: &str, count: usize) -> Vec<String> {
+        eventually_true("Redis has the keys", || self.ask::<Vec<String>>(&["KEYS", pattern]).len() == count);
+        self.ask(&["KEYS", pattern])
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
