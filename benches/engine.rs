@@ -56,6 +56,7 @@ impl Bench {
             topic,
             wording: Wording { symbol: "INFY".into(), timeframe: "1min".into() },
             subscriber: Subscriber { of: Arc::default(), inbox: Arc::clone(&inbox), format: Format::Json },
+            since: None,
         };
         let timeframe = Timeframe::Min1;
         let mut wishes = vec![wish(Topic::Candles { token: TOKEN, timeframe, live: true })];

@@ -108,6 +108,7 @@ impl Load {
                     topic: Topic::Indicator { token: *token, timeframe, id: id.parse().unwrap() },
                     wording: Wording { symbol: token.to_string().into(), timeframe: timeframe.name().into() },
                     subscriber: Subscriber { of: Arc::clone(&of), inbox: Arc::clone(inbox), format: Format::Json },
+                    since: None,
                 };
                 let wishes = tokens.iter().flat_map(|token| INDICATORS.map(|id| wish(token, id))).collect();
                 let granted = self.runtime.block_on(self.engine.begin(wishes)).unwrap();

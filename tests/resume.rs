@@ -257,7 +257,8 @@ fn without_redis_streaming_goes_on_and_afterwards_all_is_written_again() {
     let mut one = tab(&gateway, "ann@x");
     let first = token_of(&one.subscribe(&[INFY], json!({})));
     until_kept(&gateway);
-    for outage in ["killed", "frozen"] {
+    for (round, outage) in ["killed", "frozen"].into_iter().enumerate() {
+        let price = 100 + round as u32;
         if outage == "killed" {
             server.kill()
         } else {
@@ -266,7 +267,7 @@ fn without_redis_streaming_goes_on_and_afterwards_all_is_written_again() {
         eventually_true("the outage is told", || health() == "down");
         let mut two = tab(&gateway, "bob@x");
         let token = token_of(&two.subscribe(&[RELIANCE], json!({})));
-        script.push(&[full(INFY, 1), full(RELIANCE, 1)]);
+        script.push(&[full(INFY, price), full(RELIANCE, price)]);
         assert_eq!(two.until("tick")["token"], RELIANCE.to_string());
         assert_eq!(one.until("tick")["token"], INFY.to_string());
         two.vanish();

@@ -1,7 +1,7 @@
 //! A client that comes back: see [`crate::resume`].
 
 use super::{Stream, as_strings, parse_timeframes};
-use crate::account::audit::Event;
+use crate::account::audit::{Event, Outcome};
 use crate::engine::command::Since;
 use crate::fanout::slot::Slot;
 use crate::market::{InstrumentToken, Mode, Timeframe};
@@ -34,7 +34,9 @@ impl Stream {
             Ok(restored) => restored,
             Err(refused) => {
                 let peer = &self.connection.info.peer;
-                self.connection.record(&Event::AuthRefused { peer, reason: refused.audit() });
+                let event = Event::AuthRefused { peer, reason: refused.audit() };
+                let id = &self.connection.info.id;
+                self.context.account.audit.record(&principal.user, id, &event, Outcome::Refused);
                 let text = format!("resume: {refused}; subscribe anew");
                 return self
                     .say(&json!({"type": "error", "error": text, "field": "token", "code": "resume_refused"}))
