@@ -49,7 +49,7 @@
 //! | [`gateway`] | builds, wires, starts and stops the parts |
 //! | [`freshness`] | tells tabs when what they see grows old |
 //! | [`duty`], [`server`], [`record`] | the data plane's loop; HTTP and upgrades; a feed onto a tape |
-//! | [`session`] | one browser tab: its reading and its writing half |
+//! | [`session`] | one browser tab: its reading and its writing half, of ticks, of indicators, of Kite's protocol |
 //! | [`engine`] | candles, indicators and alerts, computed once on a thread of their own |
 //! | [`sandbox`] | the embedded market behind a socket like Kite's, with faults on demand |
 //! | [`feed`], [`demand`] | sources of messages; what the subscribers together want of them |

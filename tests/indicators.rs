@@ -22,7 +22,6 @@ use tickfan::identity::api_key::{self, ApiKeyEntry, ApiKeys};
 use tickfan::identity::gate::{GateSettings, Policy};
 use tickfan::identity::issuer::IssuerSettings;
 use tickfan::identity::key::Key;
-use tickfan::identity::permissions::Permissions;
 use tickfan::market::indicator::{Indicator, IndicatorId};
 use tickfan::market::{Calendar, Candle, InstrumentToken, Mode, Tick};
 use tickfan::session::indicators::IndicatorLimits;
@@ -761,5 +760,4 @@ fn http_refuses_by_field_and_status() {
     let head =
         "POST /indicators/subscribe HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
     assert_eq!(request(open.address, head).status, 401);
-    assert!(Permissions::ALL.indicators);
 }

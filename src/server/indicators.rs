@@ -16,7 +16,7 @@ use crate::session::connection::Context;
 use crate::session::indicators::problem::{Asked, Problem};
 use crate::session::indicators::question::Question;
 use crate::session::indicators::reply::{self, now};
-use crate::wire::indicator_request::{self as wire, Fault, Unwanted, Wanted};
+use crate::wire::indicator_request::{self as wire, Batch, Fault, Unwanted, Wanted};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::StatusCode;
@@ -245,7 +245,7 @@ pub(super) async fn batch(State(app): Shared, Extension(peer): Extension<Peer>, 
     let context = Arc::clone(&app.context);
     finish(async move {
         let (who, request) = admit(&context, request, peer.ip).await?;
-        let (symbol, timeframes, ids) = wire::batch(&body(request).await?)?;
+        let Batch { symbol, timeframes, indicators: ids } = wire::batch(&body(request).await?)?;
         let question = Question::new(&context, &who, symbol.clone(), &ids)?;
         let mut all = Map::new();
         for (timeframe, text) in timeframes {

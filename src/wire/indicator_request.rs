@@ -58,6 +58,17 @@ impl Unwanted {
     }
 }
 
+/// Indicators of several timeframes of an instrument.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Batch {
+    /// The symbol as the client wrote it.
+    pub symbol: String,
+    /// The timeframes, each once, with how the client wrote them.
+    pub timeframes: Vec<(Timeframe, String)>,
+    /// Which indicators, each once.
+    pub indicators: Vec<IndicatorId>,
+}
+
 /// Why a request was not understood.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Fault {
@@ -178,12 +189,11 @@ pub fn unwanted(value: &Value) -> Result<Unwanted, Fault> {
     })
 }
 
-/// The fields of a request for several timeframes of one instrument: its symbol, the timeframes with how they were
-/// written, the indicators.
+/// The fields of a request for several timeframes of one instrument.
 ///
 /// # Errors
 /// Names the first field that is wrong.
-pub fn batch(value: &Value) -> Result<(String, Vec<(Timeframe, String)>, Vec<IndicatorId>), Fault> {
+pub fn batch(value: &Value) -> Result<Batch, Fault> {
     const TIMEFRAMES: &str = "a list of one to eight timeframes such as 5min";
     let (symbol, indicators) = (symbol(&value["symbol"])?, indicators(&value["indicators"])?);
     let given = value["timeframes"].as_array().filter(|list| (1..=Timeframe::ALL.len()).contains(&list.len()));
@@ -197,7 +207,7 @@ pub fn batch(value: &Value) -> Result<(String, Vec<(Timeframe, String)>, Vec<Ind
     }
     match timeframes.len() * indicators.len() {
         total if total > MAX_INDICATORS => Err(Fault::TooMany(total)),
-        _ => Ok((symbol, timeframes, indicators)),
+        _ => Ok(Batch { symbol, timeframes, indicators }),
     }
 }
 

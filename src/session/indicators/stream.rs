@@ -4,6 +4,7 @@ use super::ledger::Seat;
 use super::problem::{Asked, Problem};
 use super::reply::{self, now, success};
 use super::subscriptions::{MemberId, Subscriptions};
+use crate::account::audit::Event;
 use crate::identity::permissions::Permissions;
 use crate::identity::principal::{Principal, Proof};
 use crate::identity::refusal::Refusal;
@@ -209,6 +210,8 @@ impl Stream {
         match desk.subscriptions.subscribe(&self.context, &self.permissions(), wanted).await {
             Ok(values) => {
                 self.note().await;
+                self.connection.record(&Event::Subscribe { tokens: 1, unknown: 0, mode: "indicators", all: false });
+                self.connection.count_topics(&wanted.indicators);
                 let list = if self.protocol == Protocol::V2 { "indicators" } else { "subscriptions" };
                 self.say(&reply::subscribed(list, &wanted.indicators, values)).await;
             }
@@ -221,6 +224,7 @@ impl Stream {
         match desk.subscriptions.unsubscribe(&self.context, &self.permissions(), unwanted).await {
             Ok(removed) => {
                 self.note().await;
+                self.connection.record(&Event::Unsubscribe { tokens: removed.len() });
                 let everything = unwanted.is_everything();
                 self.say(&match self.protocol {
                     Protocol::V2 => reply::unsubscribed(&self.id, everything, &removed),
