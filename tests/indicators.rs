@@ -98,7 +98,7 @@ impl Bench {
         let history = History::folder(folder.path().to_owned(), Arc::new(Calendar::around_the_clock())).unwrap();
         settings.engine.history = true;
         let script = Script::default();
-        let gateway = start_behind_with(gate, settings, script.source(&[]), Past { history, store: None });
+        let gateway = start_behind_with(gate, settings, script.source(&[]), Past { history, ..Past::default() });
         Self { gateway, script, closed, sent: 0.into(), _folder: folder }
     }
 

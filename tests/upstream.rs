@@ -395,7 +395,7 @@ fn a_bar_that_is_open_while_the_feed_is_lost_is_marked_and_mended() {
     let script = Script::default();
     let (source, outages) = with_room(&script, 10);
     let clock = Clock::manual(u64::from(BEGIN) * 1_000_000_000);
-    let past = Past { history, store: None };
+    let past = Past { history, ..Past::default() };
     let gateway = launch(GateSettings::default(), settings, source, clock.clone(), past);
     let mut tab = gateway.client();
     tab.subscribe(&[INFY], json!({"mode": "ltp", "timeframes": ["1min"], "live_candles": true}));

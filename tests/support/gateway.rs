@@ -95,21 +95,13 @@ pub fn start_behind(gate: GateSettings, settings: Settings, source: FeedSource) 
     launch(gate, settings, source, Clock::system(), Past::default())
 }
 
-<<<<<<< HEAD
 /// [`start_behind`], with a past.
-=======
-/// Starts a gateway that asks who its clients are, with a past.
->>>>>>> c393dbb (Resumption has its tests: one gateway, Redis, and a killed program)
 pub fn start_behind_with(gate: GateSettings, settings: Settings, source: FeedSource, past: Past) -> Running {
     launch(gate, settings, source, Clock::system(), past)
 }
 
-<<<<<<< HEAD
 /// Starts a gateway with everything that can be chosen.
 pub fn launch(gate: GateSettings, settings: Settings, source: FeedSource, clock: Clock, past: Past) -> Running {
-=======
-fn launch(gate: GateSettings, settings: Settings, source: FeedSource, clock: Clock, past: Past) -> Running {
->>>>>>> c393dbb (Resumption has its tests: one gateway, Redis, and a killed program)
     let gate = Arc::new(Gate::new(gate, clock.clone()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let instruments = Arc::new(ArcSwap::from_pointee(assembly::market_names(market::built_in_count())));

@@ -102,6 +102,7 @@ impl<'a> Question<'a> {
             topic: Topic::Indicator { token: self.token, timeframe, id: *id },
             wording: Wording { symbol: self.symbol.as_str().into(), timeframe: timeframe.name().into() },
             subscriber: Subscriber { of: Arc::clone(&of), inbox: Arc::clone(&inbox), format: Format::Json },
+            since: None,
         });
         let granted = self.context.engine.begin(wishes.collect()).await.map_err(|_| Problem::stopping())?;
         if let Some(full) = granted.into_iter().find_map(Result::err) {

@@ -272,6 +272,7 @@ async fn begin(context: &Context, key: SeriesKey, entry: &Entry, members: &[&Mem
                 topic: Topic::Indicator { token, timeframe, id: *id },
                 wording: entry.wording.clone(),
                 subscriber: Subscriber { of: Arc::clone(&of), inbox: Arc::clone(&member.inbox), format: Format::Json },
+                since: None,
             });
             begun.push((at, (token, timeframe, *id), of, Value::Null));
         }
@@ -283,7 +284,7 @@ async fn begin(context: &Context, key: SeriesKey, entry: &Entry, members: &[&Mem
     let mut full = None;
     for (one, granted) in begun.iter_mut().zip(granted) {
         match granted {
-            Ok(value) => one.3 = value,
+            Ok(known) => one.3 = known.value,
             Err(refused) => full = Some(refused),
         }
     }

@@ -57,14 +57,8 @@ impl Stream {
         self.format = Format::parse(&state.format).unwrap_or(Format::Json);
         self.mode = Mode::parse(&state.mode).unwrap_or(Mode::Quote).min(permissions.mode);
         (self.throttle_ms, self.batch, self.batch_size) = (state.throttle_ms, state.batch, state.batch_size);
-        if let Err(refusal) = self.connection.holding.replace(&tokens) {
-            return self.refuse_tokens(refusal).await;
-        }
-        if all {
-            let known: Vec<_> = self.context.board.table().load().keys().copied().collect();
-            if let Err(refusal) = self.connection.holding.everything(&known) {
-                return self.refuse_tokens(refusal).await;
-            }
+        if let Err(refusal) = self.hold(&tokens, all || (every && !state.timeframes.is_empty())) {
+            return self.refuse_room("tokens", refusal).await;
         }
         let mut timeframes: Vec<(Timeframe, String)> = parse_timeframes(&state.timeframes).unwrap_or_default();
         if state.every && !every {
@@ -116,6 +110,7 @@ impl Stream {
             format: self.format,
             throttle_ns: u64::from(self.throttle_ms) * 1_000_000,
             batch_size: if self.batch { self.batch_size } else { 0 },
+            utc: false,
         };
         self.connection
             .change(Change {
