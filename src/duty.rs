@@ -36,7 +36,7 @@ const WAKE: Token = Token(usize::MAX);
 /// Packets a feed may hand over before the writers have their turn: below the smallest default ring, so that a burst in
 /// one token does not run over the ring of a tab that keeps up.
 const BUDGET: usize = 128;
-/// How long a patient feed waits for tabs that are behind before it goes on.
+/// How long a patient feed waits for tabs that are behind and do not read before it goes on.
 const PATIENCE_NS: u64 = 1_000_000_000;
 /// Ticks that may wait for the engine before a patient feed waits for it.
 const ENGINE_BACKLOG: usize = 8_192;
@@ -103,12 +103,18 @@ pub struct Congestion {
     published: AtomicU64,
     /// One a writer: the last batch after which it had nothing left to send.
     through: Vec<AtomicU64>,
+    /// How often a full socket had room again: tabs that are behind, but read.
+    moved: AtomicU64,
 }
 
 impl Congestion {
     /// For so many writers.
     pub fn new(writers: usize) -> Self {
-        Self { published: AtomicU64::new(0), through: (0..writers).map(|_| AtomicU64::new(0)).collect() }
+        Self {
+            published: AtomicU64::new(0),
+            through: (0..writers).map(|_| AtomicU64::new(0)).collect(),
+            moved: AtomicU64::new(0),
+        }
     }
 
     /// A batch is in the rings. **Thread**: the feed's.
@@ -127,6 +133,16 @@ impl Congestion {
         if let Some(through) = self.through.get(place) {
             through.store(batch, Ordering::Relaxed);
         }
+    }
+
+    /// A full socket has room again. **Thread**: a writer's.
+    fn note_moved(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
     }
 
     /// Whether a writer is behind. **Thread**: the feed's.
@@ -148,14 +164,16 @@ pub struct FeedPart {
     pub writers: Vec<Arc<Door>>,
     /// The engine's queue, for which a patient feed waits as well.
     pub engine: Option<Arc<Inbox>>,
-    /// Since when it waits for tabs that are behind, monotonic.
+    /// Since when it waits for tabs that are behind and do not read, monotonic.
     waiting_since_ns: Option<u64>,
+    /// How often full sockets had had room again then.
+    moved: u64,
 }
 
 impl FeedPart {
     /// Puts the parts together.
     pub fn new(feed: Box<dyn Feed>, publisher: Publisher, door: Arc<FeedDoor>, writers: Vec<Arc<Door>>) -> Self {
-        Self { feed, publisher, door, writers, engine: None, waiting_since_ns: None }
+        Self { feed, publisher, door, writers, engine: None, waiting_since_ns: None, moved: 0 }
     }
 
     /// Lets a patient feed wait for the engine too.
@@ -165,7 +183,11 @@ impl FeedPart {
     }
 
     /// Whether a patient feed should leave the tabs time.
-    fn must_wait(&mut self, congested: bool, now_ns: u64) -> bool {
+    fn must_wait(&mut self, congested: bool, moved: u64, now_ns: u64) -> bool {
+        // One that reads, however slowly, is waited for.
+        if std::mem::replace(&mut self.moved, moved) != moved {
+            self.waiting_since_ns = None;
+        }
         let engine = || self.engine.as_ref().is_some_and(|inbox| inbox.ring.depth() > ENGINE_BACKLOG);
         if !self.feed.patient() || !(congested || engine()) {
             self.waiting_since_ns = None;
@@ -279,7 +301,7 @@ impl Duty {
                 work += 1;
             }
             let now_ns = self.clock.now_ns();
-            if !part.must_wait(congested, now_ns) {
+            if !part.must_wait(congested, self.congestion.moved(), now_ns) {
                 let (publisher, woken_ns) = (&mut part.publisher, self.woken_ns);
                 let messages = part.feed.poll(now_ns, BUDGET, &mut |message| publisher.message(message, woken_ns));
                 work += messages;
@@ -334,6 +356,7 @@ impl Duty {
             }
             if let Some(writer) = &mut self.writer {
                 writer.writable(event.token().0 as u32, &mut self.recorder);
+                self.congestion.note_moved();
                 work += 1;
             }
         }

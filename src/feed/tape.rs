@@ -142,10 +142,15 @@ impl Feed for TapeFeed {
                 break;
             }
             let message = self.reader.message();
+            let weight = weight(message);
+            // Two messages that are too much together would run over the ring of a tab that keeps up.
+            if messages > 0 && packets + weight > budget {
+                break;
+            }
             self.time.tell(self.reader.time_ns());
             sink(message);
             messages += 1;
-            packets += weight(message);
+            packets += weight;
             self.progress.played();
             self.state = self.advance(start_ns);
         }
