@@ -511,7 +511,7 @@ mod tests {
         assert!(matches!(kept_in(&[]), Ok(SessionStore::Memory)));
         assert!(matches!(kept_in(&["--session-store=none"]), Ok(SessionStore::None)));
         let folder = kept_in(&["--data-dir=/d"]);
-        assert!(matches!(folder, Ok(SessionStore::Folder(dir)) if dir == PathBuf::from("/d/market/sessions")));
+        assert!(matches!(folder, Ok(SessionStore::Folder(dir)) if dir == *"/d/market/sessions"));
         let redis = "--session-store=redis://:word@localhost:6379";
         let key = "--session-key=0123456789abcdef0123456789abcdef";
         assert!(matches!(kept_in(&[redis, key]), Ok(SessionStore::Redis(_))));

@@ -282,7 +282,7 @@ impl Track {
     /// The feed was gone from `from` to `until`, Unix seconds: if that was longer than a bar, whole bars may be missing.
     pub fn was_silent(&mut self, from: i64, until: i64) {
         // The shortest is what a day is measured by: better a gap too many.
-        if until - from >= self.timeframe.seconds().unwrap_or(60).into() {
+        if until - from >= self.timeframe.seconds().unwrap_or(60) {
             self.whole_since = self.whole_since.max(until);
         }
     }

@@ -79,10 +79,8 @@ impl Core {
         views.worded(&wish.wording).add(&wish.subscriber);
         let room = room(&wish.subscriber.inbox);
         let gap = wish.since.is_some_and(|since| track.catch_up(live, &wish.wording, since, grace_ns, room));
-        if live {
-            if let Some(forming) = forming {
-                track.greet(&wish.wording, &forming, at_ns);
-            }
+        if live && let Some(forming) = forming {
+            track.greet(&wish.wording, &forming, at_ns);
         }
         self.note_subscription(&wish.subscriber.of, place, timeframe);
         gap
