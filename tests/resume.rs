@@ -344,13 +344,27 @@ struct Program {
 }
 
 impl Program {
-    fn start(data_dir: &Path, rate: usize, more: &[String]) -> Self {
+    /// What stands for Kite, and outlives the gateway.
+    fn upstream(rate: usize) -> Self {
+        Self::launch(&["market".into(), format!("--market-rate={rate}")], "listening on ws://")
+    }
+
+    fn start(data_dir: &Path, upstream: &Self, more: &[String]) -> Self {
+        let mut args: Vec<String> =
+            ["--feed=kite", "--kite-api-key=k", "--kite-access-token=t", "--calendar=around-the-clock"]
+                .map(str::to_owned)
+                .into();
+        args.push(format!("--kite-root=ws://{}/", upstream.address));
+        args.push(format!("--data-dir={}", data_dir.display()));
+        args.extend(["--auth=required".to_owned(), "--message-rate=0".to_owned()]);
+        args.extend_from_slice(more);
+        Self::launch(&args, "listening on http://")
+    }
+
+    fn launch(args: &[String], announced: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tickfan"))
-            .args(["--listen=127.0.0.1:0", "--feed=market", "--auth=required", "--log=warn", "--unsent-bytes=0"])
-            .arg(format!("--data-dir={}", data_dir.display()))
-            .arg(format!("--market-rate={rate}"))
-            .arg("--message-rate=0")
-            .args(more)
+            .args(args)
+            .args(["--listen=127.0.0.1:0", "--log=warn"])
             .env_remove("TICKFAN_RESUME_SESSIONS")
             .env_remove("TICKFAN_RESUME_RATE")
             .env("TICKFAN_JWT_SECRET", SECRET)
@@ -360,7 +374,8 @@ impl Program {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+        let address = line.trim().strip_prefix(announced).unwrap();
+        let address = address.split(['/', ' ']).next().unwrap().parse().unwrap();
         Self { child, address }
     }
 
@@ -420,7 +435,8 @@ impl Seen {
 fn everybody_resumes_after_a_kill(more: &[String], mut meanwhile: impl FnMut()) {
     let (count, rate) = (number("TICKFAN_RESUME_SESSIONS", 50), number("TICKFAN_RESUME_RATE", 500));
     let dir = tempfile::tempdir().unwrap();
-    let program = Program::start(dir.path(), rate, more);
+    let upstream = Program::upstream(rate);
+    let program = Program::start(dir.path(), &upstream, more);
     let mut tabs: Vec<(Seen, Client)> = (0..count)
         .map(|at| {
             let user = format!("user{at}@x");
@@ -442,7 +458,7 @@ fn everybody_resumes_after_a_kill(more: &[String], mut meanwhile: impl FnMut()) 
     program.until_kept();
     program.kill();
     drop_all(&mut tabs);
-    let program = Program::start(dir.path(), rate, more);
+    let program = Program::start(dir.path(), &upstream, more);
     program.until_kept();
     while unix() < (killed_in + 62) as f64 {
         std::thread::sleep(Duration::from_millis(100));

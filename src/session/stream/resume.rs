@@ -57,12 +57,12 @@ impl Stream {
         self.format = Format::parse(&state.format).unwrap_or(Format::Json);
         self.mode = Mode::parse(&state.mode).unwrap_or(Mode::Quote).min(permissions.mode);
         (self.throttle_ms, self.batch, self.batch_size) = (state.throttle_ms, state.batch, state.batch_size);
-        if let Err(refusal) = self.hold(&tokens, all || (every && !state.timeframes.is_empty())) {
-            return self.refuse_room("tokens", refusal).await;
-        }
         let mut timeframes: Vec<(Timeframe, String)> = parse_timeframes(&state.timeframes).unwrap_or_default();
         if state.every && !every {
             timeframes.clear();
+        }
+        if let Err(refusal) = self.hold(&tokens, all || every && !timeframes.is_empty()) {
+            return self.refuse_room("tokens", refusal).await;
         }
         self.when = state.when.map(Arc::new);
         (self.all, self.every) = (all, every);
