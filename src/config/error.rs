@@ -72,11 +72,15 @@ pub enum ConfigError {
 impl ConfigError {
     /// A value that does not read as its key's type or is out of range.
     pub(super) fn bad_value(key: &'static Key, origin: Origin, text: &str) -> Self {
-        // A key in a query is no less secret for the address being wrong.
-        let value = match without_secrets(text).split_once('?') {
+        // A key in a query is no less secret for the address being wrong, nor a password for its scheme being forgotten.
+        let mut shown = without_secrets(text);
+        if let Some((_, host)) = text.rsplit_once('@').filter(|_| !text.contains("://")) {
+            shown = format!("…@{host}");
+        }
+        let value = match shown.split_once('?') {
             _ if key.secret => REDACTED.into(),
             Some((address, _)) => format!("{address:?}"),
-            None => format!("{:?}", without_secrets(text)),
+            None => format!("{shown:?}"),
         };
         let unit = if key.unit.is_empty() { String::new() } else { format!(" {}", key.unit) };
         Self::Bad { key: key.name, origin, value, allowed: format!("{}{unit}", key.allowed) }
