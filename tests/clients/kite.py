@@ -112,15 +112,15 @@ class Gateway:
         self.process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(self.process.wait(), PATIENCE)
 
-    async def until_subscribed(self, mode, count):
-        """Waits until so many clients have said what they want of INFY, and upstream has heard of it."""
+    async def until_subscribed(self, mode, count, since=0):
+        """Waits until so many clients have said what they want of INFY, and upstream has heard of it since then."""
 
         def subscribers():
             health = get(f"http://127.0.0.1:{self.port}", "/ws/health")["websocket_stats"]
             return health["token_subscribers"].get(str(INFY), 0)
 
         await until(f"{count} clients have subscribed", lambda: subscribers() == count, subscribers)
-        await until("upstream is asked", lambda: self.upstream.modes().get(INFY) == mode, self.upstream.modes)
+        await until("upstream is asked", lambda: self.upstream.modes(since).get(INFY) == mode, self.upstream.modes)
 
     def logged(self):
         return pathlib.Path(self.log.name).read_text(encoding="utf-8", errors="replace")
@@ -365,10 +365,12 @@ async def restart(gateway, upstream):
     for client in clients:
         await client.until("is closed", lambda: client.of("close"))
         check(client.of("close")[0]["code"] == 1001, f"{client.name}: closed with {client.of('close')}")
+    # What the one before had asked for says nothing of this one.
+    since = len(upstream.asked)
     await gateway.start()
     for client in clients:
         await client.until_connected(2)
-    await gateway.until_subscribed("full", 2)
+    await gateway.until_subscribed("full", 2, since)
     await upstream.send(message(full(INFY, 77)))
     for client in clients:
         await client.until_volume(INFY, 77)
