@@ -531,12 +531,18 @@ async fn send(door: &FeedDoor, mut changes: Vec<Demand>) {
     }
 }
 
-/// Once a second: takes the histograms, and a wall clock that was set.
+/// Once a second: takes the histograms, and a wall clock that was set; says when the upstream's state is another.
 async fn collect(app: Arc<App>, clock: Clock) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut known = String::new();
     loop {
         second.tick().await;
         clock.sync();
         app.collect();
+        let state = (app.feed.0)();
+        if let Some(diagnosis) = state["diagnosis"].as_str().filter(|diagnosis| *diagnosis != known) {
+            tracing::info!(diagnosis, "upstream");
+            known = diagnosis.to_owned();
+        }
     }
 }

@@ -449,6 +449,8 @@ fn row_17_operators_pages_leave_the_public_listener() {
     let path = format!("/ws/connections/{id}");
     assert_eq!(ask(gateway.address, "DELETE", &path, &bearer).status, 404);
     assert_eq!(ask(admin, "DELETE", &path, "").status, 401);
+    assert_eq!(ask(gateway.address, "POST", "/upstream/token", &bearer).status, 404);
+    assert_eq!(ask(admin, "POST", "/upstream/token", "").status, 401);
     assert_eq!(ask(admin, "DELETE", "/ws/connections/nobody", &bearer).status, 404);
     assert_eq!(ask(admin, "DELETE", &path, &bearer).status, 200);
     assert_eq!(tab.until_closed(), (1_008, "closed by the operator".to_owned()));

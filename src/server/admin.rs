@@ -6,11 +6,12 @@ use super::http::{Shared, answer, error};
 use super::peer::Peer;
 use crate::account::audit::{Event, Outcome};
 use crate::secret::Secret;
-use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use axum::{Extension, Json};
+use serde::Deserialize;
 use serde_json::json;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq;
@@ -118,6 +119,35 @@ pub(super) async fn dismiss(State(app): Shared, Extension(peer): Extension<Peer>
         answer(StatusCode::OK, json!({"dismissed": id}))
     } else {
         error(StatusCode::NOT_FOUND, "no connection has this id")
+    }
+}
+
+/// Longest body of a request.
+pub(super) const MAX_BODY: usize = 4_096;
+
+/// The token of the day.
+#[derive(Deserialize)]
+pub(super) struct NewToken {
+    api_key: Option<String>,
+    access_token: String,
+}
+
+/// `POST /upstream/token`: Kite's access token of the day takes the place of the one before, and no client notices.
+pub(super) async fn swap_token(
+    State(app): Shared,
+    Extension(peer): Extension<Peer>,
+    Json(new): Json<NewToken>,
+) -> Response {
+    let Some(keys) = &app.keys else {
+        return error(StatusCode::NOT_FOUND, "this feed has no upstream with a token");
+    };
+    let swapped = keys.set_access_token(new.api_key.as_deref(), &new.access_token);
+    let event = Event::Admin { action: "swap_token", target: "upstream", peer: &peer.to_string() };
+    let outcome = if swapped.is_ok() { Outcome::Done } else { Outcome::Refused };
+    app.context.account.audit.record("", "", &event, outcome);
+    match swapped {
+        Ok(()) => answer(StatusCode::OK, json!({"swapped": true})),
+        Err(problem) => error(StatusCode::BAD_REQUEST, problem.to_string()),
     }
 }
 

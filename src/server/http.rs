@@ -71,6 +71,7 @@ fn operators(app: &Arc<App>) -> Router<Arc<App>> {
     let pages = Router::new()
         .route("/ws/connections", get(connections))
         .route("/ws/connections/{id}", delete(admin::dismiss))
+        .route("/upstream/token", post(admin::swap_token).layer(DefaultBodyLimit::max(admin::MAX_BODY)))
         .route("/metrics", get(prometheus))
         .route("/stats/latency", get(latencies))
         .route("/stats/latency/{file}", get(latency_file))
