@@ -431,7 +431,7 @@ fn row_17_operators_pages_leave_the_public_listener() {
     });
     let admin = gateway.admin_address.unwrap();
     let mut tab = gateway.client();
-    let id = gateway.connections()[0]["id"].as_str().unwrap().to_owned();
+    let id = eventually("the session is listed", || gateway.connections().first()?["id"].as_str().map(str::to_owned));
     let bearer = format!("Authorization: Bearer {KEY}\r\n");
     for path in PAGES {
         assert_eq!(ask(gateway.address, "GET", path, &bearer).status, 404, "{path}");
