@@ -81,7 +81,17 @@ fn a_request_token_becomes_a_file_that_the_gateway_reads() {
     assert!(said(&output).contains("kite.toml: written"));
     let server = KiteServer::start();
     let mut gateway = Command::new(env!("CARGO_BIN_EXE_tickfan"))
-        .args(["--listen", "127.0.0.1:0", "--feed", "kite", "--kite-root", &server.root(), "--kite-credentials-file"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            "none",
+            "--feed",
+            "kite",
+            "--kite-root",
+            &server.root(),
+            "--kite-credentials-file",
+        ])
         .arg(&path)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -127,7 +137,17 @@ fn sighup_reads_the_token_again_without_ending_the_program() {
     let server = KiteServer::start();
     server.expire("yesterday");
     let mut gateway = Command::new(env!("CARGO_BIN_EXE_tickfan"))
-        .args(["--listen", "127.0.0.1:0", "--feed", "kite", "--kite-root", &server.root(), "--kite-credentials-file"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            "none",
+            "--feed",
+            "kite",
+            "--kite-root",
+            &server.root(),
+            "--kite-credentials-file",
+        ])
         .arg(&path)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -98,7 +98,7 @@ class Gateway:
 
     async def start(self):
         self.process = await asyncio.create_subprocess_exec(
-            self.program, "--listen", f"127.0.0.1:{self.port}", "--feed", "kite", "--log", "trace", "--kite-root",
+            self.program, "--listen", f"127.0.0.1:{self.port}", "--feed", "kite", "--data-dir", "none", "--log", "trace", "--kite-root",
             f"ws://127.0.0.1:{self.upstream.port}/", "--demand-linger-ms", str(LINGER_S * 1000), "--max-connections", "3",
             env={**os.environ, "KITE_API_KEY": "upkey", "KITE_ACCESS_TOKEN": "uptoken"},
             stdout=asyncio.subprocess.PIPE, stderr=self.log, stdin=asyncio.subprocess.DEVNULL,
