@@ -226,7 +226,8 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         tracing::info!(threads = ?settings.threads, idle = ?settings.idle, pin = settings.pin, "data plane");
         let instruments = Arc::new(ArcSwap::from_pointee(instruments));
         let past = assembly::past(&config, &settings, &clock)?;
-        let gateway = Gateway::start(settings, feed, instruments, gate, clock, past).await?;
+        // Before anything is said or done that somebody might answer with a signal.
+        let mut signals = Signals::new()?;
         if let Some(keys) = keys {
             let mut hangup = signal(SignalKind::hangup())?;
             tokio::spawn(async move {
@@ -235,7 +236,7 @@ fn serve(matches: &ArgMatches) -> Result<ExitCode, Failure> {
                 }
             });
         }
-        let mut signals = Signals::new()?;
+        let gateway = Gateway::start(settings, feed, instruments, gate, clock, past).await?;
         let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
         println!("listening on {scheme}://{}", gateway.address);
         if let Some(address) = gateway.admin_address {
