@@ -11,7 +11,7 @@ use crate::feed::Feed;
 use crate::market::Demand;
 use crate::session::door::Door;
 use crate::session::writer::Writer;
-use crate::stats::{Counter, Recorder};
+use crate::stats::{DutyCounters, Recorder};
 use crossbeam::queue::ArrayQueue;
 use mio::{Events, Poll, Token};
 use std::sync::Arc;
@@ -195,17 +195,6 @@ impl FeedPart {
         }
         now_ns < *self.waiting_since_ns.get_or_insert(now_ns) + PATIENCE_NS
     }
-}
-
-/// What a thread has to say about itself.
-#[derive(Debug, Default)]
-pub struct DutyCounters {
-    /// Cycles so far.
-    pub cycles: Counter,
-    /// Cycles that had work.
-    pub busy_cycles: Counter,
-    /// Times it slept.
-    pub sleeps: Counter,
 }
 
 /// A data-plane thread's work. **Thread**: the one that runs it.

@@ -3,7 +3,9 @@
 //! Building may fail and says why; once built, the gateway runs until it is told to stop.
 
 mod engine;
+mod plane;
 mod sessions;
+mod wishes;
 
 pub use engine::Past;
 pub use sessions::{Keeping, SessionStore};
@@ -12,19 +14,17 @@ use crate::account::Account;
 use crate::account::audit::{Audit, Event, Outcome};
 use crate::account::journal::Journal;
 use crate::clock::Clock;
-use crate::demand::{self, DemandSettings, Ledger};
-use crate::duty::{Congestion, Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
+use crate::demand::DemandSettings;
+use crate::duty::{FeedDoor, Idle};
 use crate::engine::{Engine, EngineSettings};
 use crate::fanout::board::Board;
-use crate::fanout::publisher::Publisher;
-use crate::fanout::slot::Inbox;
 use crate::feed::kite::{Keys, Notice};
 use crate::feed::{Feed, Outage};
 use crate::freshness::Freshness;
 use crate::identity::gate::Gate;
 use crate::identity::rate::Rate;
 use crate::kite::instruments::Instruments;
-use crate::market::{Calendar, Demand};
+use crate::market::Calendar;
 use crate::resume::journal::Scribe;
 use crate::server::accept::{self, AcceptSettings, Edge, Entrance};
 use crate::server::admin::AdminSettings;
@@ -39,10 +39,8 @@ use crate::session::orders::{Audience, Orders};
 use crate::session::outage::StaleTokens;
 use crate::session::registry::Registry;
 use crate::session::vigil::{Vigil, VigilSettings};
-use crate::session::writer::{Writer, WriterSettings};
-use crate::stats::{Collector, FeedCounters, WriterCounters};
+use crate::session::writer::WriterSettings;
 use crate::store::Keeper;
-use crate::wire::close::Close;
 use arc_swap::ArcSwap;
 use std::io;
 use std::net::SocketAddr;
@@ -201,7 +199,7 @@ impl Gateway {
         let market_time = source.feed.market_time();
         let engine::Built { core, engine, doors, wanted, keeper } =
             engine::build(&settings, &board, &clock, market_time, &instruments, past.store)?;
-        let mut built = DataPlane::build(&settings, &board, &clock, source.feed, core.inbox())?;
+        let mut built = plane::DataPlane::build(&settings, &board, &clock, source.feed, core.inbox())?;
         doors.hang(&built.doors);
         let fetching = engine::fetch(wanted, past.history, Arc::clone(&engine), Arc::clone(&instruments));
         let registry = Arc::new(Registry::default());
@@ -247,7 +245,7 @@ impl Gateway {
             .duties
             .drain(..)
             .enumerate()
-            .map(|(at, (name, duty))| spawn(name, at, settings.pin, duty))
+            .map(|(at, (name, duty))| plane::spawn(name, at, settings.pin, duty))
             .collect::<io::Result<Vec<_>>>()?;
         threads.push(engine::spawn(core, threads.len(), settings.pin, Arc::clone(&built.stop))?);
         if let Some(control) = source.control {
@@ -279,7 +277,7 @@ impl Gateway {
         let entrance = Entrance { listener, router, limits: true, tls: settings.tls };
         let accepting = tokio::spawn(accept::serve(entrance, edge));
         tasks.extend([
-            tokio::spawn(tell_demand(
+            tokio::spawn(wishes::tell_demand(
                 board,
                 Arc::clone(&built.feed_door),
                 demand_bell,
@@ -361,173 +359,12 @@ async fn bind(setting: &str, address: SocketAddr) -> io::Result<(TcpListener, So
     Ok((listener, address))
 }
 
-/// The data plane before its threads run.
-struct DataPlane {
-    duties: Vec<(String, Duty)>,
-    doors: Vec<Arc<Door>>,
-    feed_door: Arc<FeedDoor>,
-    feed_counters: Arc<FeedCounters>,
-    writer_counters: Vec<Arc<WriterCounters>>,
-    duty_counters: Vec<Arc<DutyCounters>>,
-    collector: Collector,
-    stop: Arc<AtomicBool>,
-}
-
-impl DataPlane {
-    fn build(
-        settings: &Settings,
-        board: &Arc<Board>,
-        clock: &Clock,
-        feed: Box<dyn Feed>,
-        engine: &Arc<Inbox>,
-    ) -> io::Result<Self> {
-        let writers = match settings.threads {
-            Threads::One => 1,
-            Threads::Split(writers) => writers.max(1),
-        };
-        let mut collector = Collector::default();
-        let stop = Arc::new(AtomicBool::new(false));
-        let congestion = Arc::new(Congestion::new(writers));
-        let mut duty_counters = Vec::new();
-        let mut writer_counters = Vec::new();
-        let mut doors = Vec::new();
-        // Each writer has its poll; in one-thread mode the feed shares the only one.
-        let mut parts = Vec::new();
-        let tabs_each = settings.max_connections.div_ceil(writers);
-        for place in 0..writers {
-            let (poll, waker) = Duty::poll()?;
-            let door = Arc::new(Door::new(waker, tabs_each));
-            let counters = Arc::new(WriterCounters::default());
-            let registry = poll.registry().try_clone()?;
-            let writer = Writer::new(
-                Arc::clone(&door),
-                Arc::clone(board),
-                clock.clone(),
-                settings.writer,
-                registry,
-                Arc::clone(&counters),
-            );
-            doors.push(door);
-            writer_counters.push(counters);
-            parts.push((poll, place, writer));
-        }
-        let mut frame = |poll, place| {
-            let counters = Arc::new(DutyCounters::default());
-            duty_counters.push(Arc::clone(&counters));
-            DutyFrame {
-                poll,
-                idle: settings.idle,
-                clock: clock.clone(),
-                recorder: collector.recorder(),
-                counters,
-                congestion: Arc::clone(&congestion),
-                place,
-                stop: Arc::clone(&stop),
-            }
-        };
-        let frames: Vec<_> = parts.into_iter().map(|(poll, place, writer)| (frame(poll, place), writer)).collect();
-        let feed_counters = Arc::new(FeedCounters::default());
-        let mut duties = Vec::new();
-        let feed_door;
-        match settings.threads {
-            Threads::One => {
-                // A second waker of the same poll would replace the first: the feed is woken through the writer's.
-                let (frame, writer) = frames.into_iter().next().ok_or_else(|| io::Error::other("no writer"))?;
-                feed_door = Arc::new(FeedDoor::shared(Arc::clone(&doors[0])));
-                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder())
-                    .follow(feed.market_time());
-                let part =
-                    FeedPart::new(feed, publisher, Arc::clone(&feed_door), Vec::new()).with_engine(Arc::clone(engine));
-                duties.push(("tickfan-duty".to_owned(), Duty::new(frame, Some(part), Some(writer))?));
-            }
-            Threads::Split(_) => {
-                let (poll, waker) = Duty::poll()?;
-                feed_door = Arc::new(FeedDoor::own(waker));
-                let feed_frame = frame(poll, writers);
-                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder())
-                    .follow(feed.market_time());
-                let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), doors.clone())
-                    .with_engine(Arc::clone(engine));
-                duties.push(("tickfan-feed".to_owned(), Duty::new(feed_frame, Some(part), None)?));
-                for (at, (frame, writer)) in frames.into_iter().enumerate() {
-                    duties.push((format!("tickfan-wr-{at}"), Duty::new(frame, None, Some(writer))?));
-                }
-            }
-        }
-        Ok(Self { duties, doors, feed_door, feed_counters, writer_counters, duty_counters, collector, stop })
-    }
-}
-
-/// Starts a data-plane thread. A pin that fails is told and changes nothing else.
-fn spawn(name: String, at: usize, pin: bool, duty: Duty) -> io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name(name.clone()).spawn(move || {
-        if pin {
-            pin_to_core(&name, at);
-        }
-        duty.run(&Close::GoingAway.frame());
-    })
-}
-
-/// Pins the calling thread to the core at that place from the end: the first cores serve interrupts on most machines.
-fn pin_to_core(name: &str, at: usize) {
-    let core = core_affinity::get_core_ids().and_then(|cores| cores.into_iter().rev().nth(at));
-    match core {
-        Some(core) if core_affinity::set_for_current(core) => {
-            tracing::info!(thread = name, core = core.id, "pinned");
-        }
-        _ => tracing::warn!(thread = name, "cannot be pinned to a core; runs unpinned"),
-    }
-}
-
 /// Hands order updates on until the feed is gone.
 async fn relay_orders(mut notices: mpsc::Receiver<Notice>, orders: Arc<Orders>) {
     while let Some(notice) = notices.recv().await {
         if let Notice::Order(text) = notice {
             orders.relay(&text);
         }
-    }
-}
-
-/// Tells the feed, which `obeys` or sends everything anyway, what the subscribers want, at most `capacity` instruments
-/// at a time. See [`crate::demand`].
-async fn tell_demand(
-    board: Arc<Board>,
-    door: Arc<FeedDoor>,
-    bell: Arc<Notify>,
-    settings: DemandSettings,
-    obeys: bool,
-    capacity: usize,
-    clock: Clock,
-) {
-    let linger_ns = settings.linger.as_nanos() as u64;
-    let mut ledger = Ledger::default();
-    loop {
-        let wait = ledger
-            .due_ns(linger_ns)
-            .map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock.now_ns())).max(Duration::from_millis(1)));
-        tokio::select! {
-            () = bell.notified() => tokio::time::sleep(settings.debounce).await,
-            () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
-        }
-        let now_ns = clock.now_ns();
-        let more = ledger.note(&board.take_demand(), now_ns);
-        let mut tell = ledger.settle(now_ns, linger_ns);
-        tell.extend(ledger.evict(capacity));
-        tell.extend(more);
-        if obeys {
-            demand::cool(&board, &tell);
-        }
-        send(&door, tell).await;
-    }
-}
-
-async fn send(door: &FeedDoor, mut changes: Vec<Demand>) {
-    while !changes.is_empty() {
-        match door.tell(changes) {
-            Ok(()) => return,
-            Err(refused) => changes = refused,
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -360,7 +360,7 @@ fn a_gateway_on_a_gateway_is_as_good_as_one_on_kite() {
     }
     eventually_true("heartbeats go through", || {
         let counters = second.app.feed_counters.list();
-        counters.iter().any(|(name, _, value)| *name == "heartbeats" && *value > 0)
+        counters.iter().any(|counter| counter.name == "heartbeats" && counter.value > 0)
     });
     client.mode("ltp", &[INFY]);
     client.ask("unsubscribe", &[TCS]);

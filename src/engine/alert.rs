@@ -1,5 +1,6 @@
 //! Alerts: a condition, and the one connection that is told, once, when it comes true.
 
+use super::counters::EngineCounters;
 use super::message::post;
 use crate::fanout::slot::Inbox;
 use crate::market::indicator::{IndicatorId, Outputs};
@@ -206,8 +207,10 @@ fn spike(params: &Map<String, Value>) -> Result<Spike, AlertError> {
 }
 
 impl Alert {
-    /// Tells its owner. `data` is what made it fire.
-    pub fn fire(&self, data: Value) {
+    /// Tells its owner, and counts that it waits no more. `data` is what made it fire.
+    pub fn fire(&self, data: Value, counters: &EngineCounters) {
+        counters.fired.add(1);
+        counters.alerts.sub(1);
         let message = json!({
             "type": "alert",
             "alert_id": &*self.id,

@@ -243,9 +243,7 @@ impl Instrument {
             _ => false,
         };
         for alert in self.alerts.extract_if(.., met) {
-            counters.fired.add(1);
-            counters.alerts.set(counters.alerts.get().saturating_sub(1));
-            alert.fire(tick_value(seen));
+            alert.fire(tick_value(seen), counters);
         }
     }
 }

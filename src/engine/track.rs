@@ -190,12 +190,11 @@ impl Track {
                 self.alerts.extract_if(.., |alert| alert.take_outputs(&id, before.as_ref(), &now)).collect();
             computation.alerts -= fired.len();
             for alert in fired {
-                counters.fired.add(1);
-                counters.alerts.set(counters.alerts.get().saturating_sub(1));
                 let values: serde_json::Map<_, _> =
                     now.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
-                alert.fire(serde_json::json!({"indicator_id": id.to_string(), "values": values,
-                    "candle": candle_value(self.token, candle)}));
+                let data = serde_json::json!({"indicator_id": id.to_string(), "values": values,
+                    "candle": candle_value(self.token, candle)});
+                alert.fire(data, counters);
             }
         }
     }
@@ -247,9 +246,7 @@ impl Track {
             _ => false,
         };
         for alert in self.alerts.extract_if(.., met) {
-            counters.fired.add(1);
-            counters.alerts.set(counters.alerts.get().saturating_sub(1));
-            alert.fire(candle_value(token, candle));
+            alert.fire(candle_value(token, candle), counters);
         }
     }
 

@@ -90,13 +90,16 @@ impl Publisher {
             counters.malformed_messages.add(1);
             return;
         };
+        let received_unix_ns = self.clock.unix_ns(received_ns);
+        let market_ns = self.market_time.told().unwrap_or(received_unix_ns);
+        let arrival = Arrival { received_ns, received_unix_ns, market_ns };
         for packet in packets {
-            self.packet(packet, received_ns);
+            self.packet(packet, arrival);
         }
     }
 
     #[inline]
-    fn packet(&mut self, bytes: &[u8], received_ns: u64) {
+    fn packet(&mut self, bytes: &[u8], arrival: Arrival) {
         let sampled = self.until_sample == 0;
         self.until_sample = if sampled { SAMPLE_EVERY - 1 } else { self.until_sample - 1 };
         let since = sampled.then(|| self.clock.now_ns());
@@ -111,11 +114,8 @@ impl Publisher {
             return;
         };
         lap.ends(Stop::Board);
-        let received_unix_ns = self.clock.unix_ns(received_ns);
-        let market_ns = self.market_time.told().unwrap_or(received_unix_ns);
-        let words = PacketWords::new(bytes, received_ns);
-        let arrived = Arrived { packet: bytes, tick, received_unix_ns, market_ns };
-        publish(slot, words, arrived, &mut self.pool, &self.counters, &mut lap);
+        let packet = Packet { bytes, tick, arrival };
+        publish(slot, packet, &mut self.pool, &self.counters, &mut lap);
     }
 
     /// Hands latencies over to the collector when it is time.
@@ -129,26 +129,32 @@ impl Publisher {
     }
 }
 
-/// A packet, what it says, and when it came, Unix nanoseconds: by the wall clock and by that of the market.
-struct Arrived<'a> {
-    packet: &'a [u8],
-    tick: Tick,
+/// When a message came, nanoseconds: monotonic, and since 1970 by the wall clock and by that of the market.
+#[derive(Clone, Copy)]
+struct Arrival {
+    received_ns: u64,
     received_unix_ns: u64,
     market_ns: u64,
+}
+
+/// A packet and what it says.
+struct Packet<'a> {
+    bytes: &'a [u8],
+    tick: Tick,
+    arrival: Arrival,
 }
 
 /// Stops 4 to 6 for one tick.
 #[inline]
 fn publish(
     slot: &Slot,
-    mut words: PacketWords,
-    arrived: Arrived<'_>,
+    Packet { bytes, tick, arrival }: Packet<'_>,
     pool: &mut UpdatePool,
     counters: &FeedCounters,
     lap: &mut Lap<'_>,
 ) {
     // The value first, then the list: a subscriber who is not in the list yet finds the value in its snapshot.
-    let (numbers, shown_from) = slot.store(&mut words, arrived.tick.mode);
+    let (numbers, shown_from) = slot.store(&mut PacketWords::new(bytes, arrival.received_ns), tick.mode);
     counters.ticks.add(1);
     let subscribers = slot.subscribers();
     lap.ends(Stop::Slot);
@@ -162,11 +168,11 @@ fn publish(
     let Some(update) = Arc::get_mut(&mut shared) else { return };
     update.slot = slot.id;
     update.numbers = numbers;
-    update.received_ns = words.received_ns();
-    update.received_unix_ns = arrived.received_unix_ns;
-    update.market_ns = arrived.market_ns;
-    update.tick = arrived.tick;
-    counters.encodings.add(update.encode(subscribers.encodings, arrived.packet));
+    update.received_ns = arrival.received_ns;
+    update.received_unix_ns = arrival.received_unix_ns;
+    update.market_ns = arrival.market_ns;
+    update.tick = tick;
+    counters.encodings.add(update.encode(subscribers.encodings, bytes));
     counters.updates.add(1);
     lap.ends(Stop::Wire);
     let (mut queued, mut conflated, mut unchanged) = (0, 0, 0);

@@ -1,6 +1,7 @@
 //! The engine and its thread.
 
-use super::{Keeping, Settings, pin_to_core};
+use super::plane::pin_to_core;
+use super::{Keeping, Settings};
 use crate::clock::{Clock, MarketTime};
 use crate::engine::Engine;
 use crate::engine::command::WantedHistory;

@@ -2,11 +2,10 @@
 
 use super::accept::Edge;
 use super::admin::AdminSettings;
-use crate::duty::DutyCounters;
 use crate::feed::kite::Keys;
 use crate::market::Calendar;
 use crate::session::connection::Context;
-use crate::stats::{Collector, FeedCounters, WriterCounters};
+use crate::stats::{Collector, DutyCounters, FeedCounters, WriterCounters};
 use serde_json::Value;
 use std::sync::{Arc, PoisonError};
 

@@ -1,5 +1,6 @@
 //! What came of connections before they were sessions, for operators.
 
+use crate::stats::Shown;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
@@ -11,9 +12,12 @@ macro_rules! counters {
         }
 
         impl EdgeCounters {
-            /// Name, help and value of each.
-            pub fn list(&self) -> Vec<(&'static str, &'static str, u64)> {
-                vec![$((stringify!($name), concat!($($help),+).trim_ascii(), self.$name.load(Ordering::Relaxed)),)+]
+            /// All of them.
+            pub fn list(&self) -> Vec<Shown> {
+                let show = |name, help: &'static str, counter: &AtomicU64| {
+                    Shown { name, help: help.trim_ascii(), value: counter.load(Ordering::Relaxed), gauge: false }
+                };
+                vec![$(show(stringify!($name), concat!($($help),+), &self.$name),)+]
             }
         }
     };

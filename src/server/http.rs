@@ -182,7 +182,7 @@ async fn connections(State(app): Shared) -> Json<Value> {
 
 async fn upstream(State(app): Shared) -> Json<Value> {
     let counters: Map<String, Value> =
-        app.feed_counters.list().into_iter().map(|(name, _, value)| (name.to_owned(), Value::from(value))).collect();
+        app.feed_counters.list().iter().map(|shown| (shown.name.to_owned(), Value::from(shown.value))).collect();
     let upstream = (app.feed.0)();
     Json(json!({"feed": upstream, "counters": counters, "timestamp": app.context.clock.unix_seconds()}))
 }

@@ -6,7 +6,7 @@ use crate::identity::principal::Proof;
 use crate::identity::refusal::Refusal;
 use crate::resume::Sessions;
 use crate::resume::counters::Refused as NotResumed;
-use crate::stats::Stop;
+use crate::stats::{Shown, Stop};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -31,37 +31,11 @@ const BUCKETS_NS: [u64; 14] = [
 /// The whole page.
 pub fn text(app: &App) -> String {
     let mut text = String::new();
-    for (name, help, value) in app.feed_counters.list() {
-        counter(&mut text, &format!("tickfan_feed_{name}_total"), help, value);
-    }
-    let mut writers: Vec<_> = app.writer_counters.iter().map(|counters| counters.list()).collect();
-    if let Some(mut sums) = writers.pop() {
-        for other in writers {
-            sums.iter_mut().zip(other).for_each(|(sum, other)| sum.2 += other.2);
-        }
-        for (name, help, value) in sums {
-            if matches!(name, "tabs" | "kite_tabs" | "blocked_tabs") {
-                gauge(&mut text, &format!("tickfan_writer_{name}"), help, value as f64);
-            } else {
-                counter(&mut text, &format!("tickfan_writer_{name}_total"), help, value);
-            }
-        }
-    }
-    let sum = |pick: fn(&crate::duty::DutyCounters) -> u64| app.duty_counters.iter().map(|c| pick(c)).sum();
-    counter(&mut text, "tickfan_duty_cycles_total", "Cycles of the data plane.", sum(|c| c.cycles.get()));
-    counter(&mut text, "tickfan_duty_busy_cycles_total", "Cycles that had work.", sum(|c| c.busy_cycles.get()));
-    counter(&mut text, "tickfan_duty_sleeps_total", "Times a thread slept.", sum(|c| c.sleeps.get()));
-    for shown in app.context.engine.counters().list() {
-        let name = format!("tickfan_engine_{}", shown.name);
-        if shown.gauge {
-            gauge(&mut text, &name, shown.help, shown.value as f64);
-        } else {
-            counter(&mut text, &format!("{name}_total"), shown.help, shown.value);
-        }
-    }
-    for (name, help, value) in app.edge.counters.list() {
-        counter(&mut text, &format!("tickfan_edge_{name}_total"), help, value);
-    }
+    part(&mut text, "feed", app.feed_counters.list());
+    part(&mut text, "writer", summed(app.writer_counters.iter().map(|counters| counters.list())));
+    part(&mut text, "duty", summed(app.duty_counters.iter().map(|counters| counters.list())));
+    part(&mut text, "engine", app.context.engine.counters().list());
+    part(&mut text, "edge", app.edge.counters.list());
     gauge(&mut text, "tickfan_edge_waiting", "Connections that are not sessions yet.", app.edge.lobby.len() as f64);
     let ended = &app.context.vigil.counters;
     for (name, help, value) in [
@@ -185,6 +159,27 @@ fn resumption(text: &mut String, sessions: &Sessions) {
     gauge(text, "tickfan_resume_unwritten", "Of these, changed since they were written.", unwritten as f64);
     let up = u8::from(sessions.is_up());
     gauge(text, "tickfan_resume_store_up", "Whether the store of sessions answers.", up.into());
+}
+
+/// What several threads count, added up.
+fn summed(threads: impl Iterator<Item = Vec<Shown>>) -> Vec<Shown> {
+    let add = |mut sums: Vec<Shown>, more: Vec<Shown>| {
+        sums.iter_mut().zip(more).for_each(|(sum, more)| sum.value += more.value);
+        sums
+    };
+    threads.reduce(add).unwrap_or_default()
+}
+
+/// What a part of the program counts.
+fn part(text: &mut String, part: &str, counters: Vec<Shown>) {
+    for Shown { name, help, value, gauge: may_fall } in counters {
+        let name = format!("tickfan_{part}_{name}");
+        if may_fall {
+            gauge(text, &name, help, value as f64);
+        } else {
+            counter(text, &format!("{name}_total"), help, value);
+        }
+    }
 }
 
 fn labelled(text: &mut String, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {

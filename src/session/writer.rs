@@ -250,7 +250,7 @@ impl Writer {
         let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { return };
         if std::mem::take(&mut tab.outlet.watched) {
             let _ = self.registry.deregister(&mut SourceFd(&tab.outlet.socket().as_raw_fd()));
-            self.counters.blocked_tabs.set(self.counters.blocked_tabs.get().saturating_sub(1));
+            self.counters.blocked_tabs.sub(1);
         }
     }
 
@@ -264,8 +264,8 @@ impl Writer {
             if self.tabs.len() <= place {
                 self.tabs.resize_with(place + 1, || None);
             }
-            self.counters.tabs.set(self.counters.tabs.get() + 1);
-            self.counters.kite_tabs.set(self.counters.kite_tabs.get() + u64::from(tab.is_kite()));
+            self.counters.tabs.add(1);
+            self.counters.kite_tabs.add(u64::from(tab.is_kite()));
             self.tabs[place] = Some(tab);
             return;
         }
@@ -354,8 +354,8 @@ impl Writer {
         self.early.retain(|early| *early != key);
         let Some(mut tab) = self.tabs.get_mut(key as usize).and_then(Option::take) else { return };
         tab.outlet.close(frame);
-        self.counters.kite_tabs.set(self.counters.kite_tabs.get().saturating_sub(tab.is_kite().into()));
-        self.counters.tabs.set(self.counters.tabs.get().saturating_sub(1));
+        self.counters.kite_tabs.sub(tab.is_kite().into());
+        self.counters.tabs.sub(1);
         self.counters.closed_tabs.add(1);
         self.door.free(key);
     }
@@ -392,7 +392,7 @@ fn watch(registry: &Registry, tab: &mut Tab, key: u32, counters: &WriterCounters
     match registry.register(&mut SourceFd(&socket), Token(key as usize), Interest::WRITABLE) {
         Ok(()) => {
             tab.outlet.watched = true;
-            counters.blocked_tabs.set(counters.blocked_tabs.get() + 1);
+            counters.blocked_tabs.add(1);
         }
         Err(error) => {
             tracing::warn!(%error, "a full socket cannot be watched: its tab ends");

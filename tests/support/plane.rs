@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use tickfan::clock::Clock;
-use tickfan::duty::{Congestion, Duty, DutyCounters, DutyFrame, FeedDoor, FeedPart, Idle};
+use tickfan::duty::{Congestion, Duty, DutyFrame, FeedDoor, FeedPart, Idle};
 use tickfan::fanout::board::Board;
 use tickfan::fanout::port::Port;
 use tickfan::fanout::publisher::Publisher;
@@ -17,7 +17,7 @@ use tickfan::session::door::{Change, Command, Door};
 use tickfan::session::lane::Lane;
 use tickfan::session::tab::{Delivery, Tab};
 use tickfan::session::writer::{Writer, WriterSettings};
-use tickfan::stats::{Collector, FeedCounters, WriterCounters};
+use tickfan::stats::{Collector, DutyCounters, FeedCounters, WriterCounters};
 use tickfan::wire::Encoding;
 
 /// Updates a tab's ring holds: the program's default.

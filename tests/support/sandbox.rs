@@ -132,7 +132,7 @@ impl Stage {
     /// What the gateway counted under a name.
     pub fn counter(&self, name: &str) -> u64 {
         let counters = self.gateway.app.feed_counters.list();
-        counters.into_iter().find(|(found, ..)| *found == name).map(|(.., value)| value).unwrap()
+        counters.iter().find(|counter| counter.name == name).unwrap().value
     }
 
     /// Gives the gateway another access token.

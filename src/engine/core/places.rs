@@ -61,7 +61,7 @@ impl Core {
         if instrument.track_mut(timeframe).is_none() {
             let kept = self.shelf.take_bars(token, timeframe);
             instrument.begin(timeframe, kept, seconds(at_ns), &self.settings);
-            self.counters.tracks.set(self.counters.tracks.get() + 1);
+            self.counters.tracks.add(1);
             self.ask_history(place, timeframe, false, at_ns);
         }
         place

@@ -38,7 +38,7 @@ impl Core {
                 if let Some(instrument) = self.by_token.get(&token).copied().and_then(|place| self.at(place))
                     && instrument.unwatch(&id)
                 {
-                    self.counters.alerts.set(self.counters.alerts.get().saturating_sub(1));
+                    self.counters.alerts.sub(1);
                 }
             }
             Command::Loaded { token, timeframe, bars } => self.load(token, timeframe, bars),
@@ -135,7 +135,7 @@ impl Core {
         let (_, begun) = track.computation(id, seconds(at_ns));
         if begun {
             counters.started.add(1);
-            counters.computations.set(counters.computations.get() + 1);
+            counters.computations.add(1);
         } else {
             counters.shared.add(1);
         }
@@ -150,7 +150,7 @@ impl Core {
             let place = self.instrument(token);
             if let Some(instrument) = self.at(place) {
                 instrument.watch(alert);
-                self.counters.alerts.set(self.counters.alerts.get() + 1);
+                self.counters.alerts.add(1);
             }
             return Ok(());
         };
@@ -164,7 +164,7 @@ impl Core {
             track.computation(id, seconds(at_ns)).0.alerts += 1;
         }
         track.alerts.push(alert);
-        self.counters.alerts.set(self.counters.alerts.get() + 1);
+        self.counters.alerts.add(1);
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl Core {
     }
 
     fn note_subscription(&mut self, of: &Arc<Subscription>, place: u32, timeframe: Timeframe) {
-        self.counters.listeners.set(self.counters.listeners.get() + 1);
+        self.counters.listeners.add(1);
         let entry = self.subscriptions.entry(address(of)).or_insert_with(|| (Arc::clone(of), Vec::new()));
         entry.1.push(Whereabouts { place, timeframe });
     }
@@ -198,7 +198,7 @@ impl Core {
                 removed += track.remove(of);
             }
         }
-        self.counters.listeners.set(self.counters.listeners.get().saturating_sub(removed));
+        self.counters.listeners.sub(removed);
     }
 
     /// Subscribes a firehose to every instrument on the board that it does not listen to yet; returns whether closed
