@@ -48,7 +48,8 @@ fn in_ltp_mode_leaks_are_still_seen() {
 #[test]
 fn slow_tabs_are_told_apart_and_end_with_the_latest_values() {
     let slow = ["--slow", "4", "--slow-seconds", "0.6", "--slow-receive-buffer", "4096", "--rate", "20000"];
-    let (code, report) = run("none", &slow);
+    // A rate that fills sockets is more than a busy machine keeps up with: then healthy tabs lose ticks too.
+    let (code, report) = run("none", &[&slow[..], &["--allow-loss"]].concat());
     assert_eq!((code, &report["slow"]["tabs"]), (0, &Value::from(4)), "{report}");
     assert_eq!(report["slow"]["outdated"], 0, "{report}");
     assert!(report["resumed"]["ticks"].as_u64() > Some(0), "{report}");
