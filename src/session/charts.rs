@@ -9,7 +9,7 @@ use crate::fanout::slot::Inbox;
 use crate::market::{InstrumentToken, Timeframe};
 use crate::wire::Format;
 use crate::wire::request::RegisterAlert;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -62,10 +62,11 @@ impl Charts {
 
     /// Ends what the plan does not have any more. Before the reply that says so.
     pub async fn end_others(&mut self, plan: &Plan) {
+        let tokens: Option<FxHashSet<_>> = plan.tokens.as_ref().map(|tokens| tokens.iter().collect());
         let wanted = |part: &Part| {
-            let token = match (&plan.tokens, part.token) {
+            let token = match (&tokens, &part.token) {
                 (None, None) => true,
-                (Some(tokens), Some(token)) => tokens.contains(&token),
+                (Some(tokens), Some(token)) => tokens.contains(token),
                 _ => false,
             };
             let timeframe = plan.timeframes.iter().any(|(own, text)| *own == part.timeframe && *text == part.text);

@@ -1,5 +1,11 @@
 //! `/ws/stream`: requests in, calls on the board, replies out. A task on the control side per connection.
 
+mod alerts;
+mod history;
+mod identity;
+mod resume;
+mod subscription;
+
 use super::admission::Refusal;
 use super::charts::{Charts, Plan};
 use super::connection::{Arrival, Connection, Context, Heard};
@@ -8,26 +14,19 @@ use super::lane::Lane;
 use super::outage;
 use super::tab::Delivery;
 use crate::account::audit::Event;
-use crate::fanout::slot::Slot;
+use crate::fanout::slot::{Inbox, Slot};
 use crate::identity::permissions::Permissions;
-use crate::identity::principal::Proof;
 use crate::identity::refusal::Refusal as Refused;
 use crate::market::timeframe::UnknownTimeframe;
 use crate::market::{InstrumentToken, Mode, Timeframe, When};
 use crate::resume::Ticket;
 use crate::secret::Secret;
 use crate::wire::close::Close;
-use crate::wire::derived::candle_value;
-use crate::wire::request::{HistoryRequest, Parser, RegisterAlert, Request, RequestError, Selection, Subscribe};
-use crate::wire::{Encoding, Format, push};
+use crate::wire::request::{Parser, Request, RequestError, Selection};
+use crate::wire::{Format, push};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a request for history waits for one that is being loaded.
-const HISTORY_WAIT: Duration = Duration::from_secs(15);
-mod resume;
 
 const UNKNOWN_TOKEN: &str = "no instrument has this token";
 
@@ -141,116 +140,10 @@ impl Stream {
             }
             Ok(Request::History(request)) => self.history(request).await,
             Ok(Request::RegisterAlert(request)) => self.register_alert(request).await,
-            Ok(Request::RemoveAlert(id)) => {
-                if let Some(token) = self.charts.unwatch(&id).await {
-                    self.connection.holding.no_longer(token);
-                    self.say(&json!({"type": "alert_removed", "alert_id": id})).await;
-                } else {
-                    self.refuse_field("alert_id", "no alert of this connection has this id").await;
-                }
-            }
+            Ok(Request::RemoveAlert(id)) => self.remove_alert(&id).await,
             Err(error) => self.refuse(&error).await,
         }
         Ok(())
-    }
-
-    /// A bad token ends the connection: it is refused at the handshake, and this is the handshake of clients that cannot
-    /// put one there.
-    async fn authenticate(&mut self, token: &Secret) -> Result<(), Close> {
-        if !self.context.gate.is_configured() {
-            self.refuse_field("action", "auth: no authentication is configured; everybody is anonymous").await;
-        } else if self.connection.watch.principal().proof != Proof::Anonymous {
-            self.refuse_field("action", "auth: this connection is known already; refresh takes a newer token").await;
-        } else {
-            self.connection.authenticate(token).await.map_err(Refused::close)?;
-            // What it had as nobody is not to be found under its name.
-            self.ticket = Ticket::new(Arc::clone(&self.context.sessions));
-            self.settle("authenticated").await;
-            self.resume_from_query().await;
-        }
-        Ok(())
-    }
-
-    async fn refresh(&mut self, token: &Secret) {
-        if self.connection.watch.principal().proof == Proof::Anonymous {
-            return self.refuse_field("action", "refresh: there is no token to replace; auth takes the first").await;
-        }
-        match self.connection.refresh(token).await {
-            Ok(()) => self.settle("refreshed").await,
-            // The token at hand goes on until its own end.
-            Err(refusal) => self.refuse_field("token", refusal.close().reason()).await,
-        }
-    }
-
-    /// Takes over what the principal may do now, and tells what that has taken away.
-    async fn settle(&mut self, kind: &str) {
-        let principal = Arc::clone(self.connection.watch.principal());
-        let permissions = principal.permissions;
-        let mut kept: Vec<_> = self.slots.keys().copied().filter(|token| permissions.allows(*token)).collect();
-        kept.sort_unstable();
-        kept.truncate(permissions.max_tokens);
-        let dropped: Vec<_> = {
-            let kept: FxHashSet<_> = kept.iter().collect();
-            self.slots.values().filter(|slot| !kept.contains(&slot.token)).cloned().collect()
-        };
-        let (mode, all) = (self.mode.min(permissions.mode), self.all && permissions.firehose);
-        let every = self.every && permissions.firehose;
-        let changed = !dropped.is_empty() || mode != self.mode || all != self.all || every != self.every;
-        let alerts = self.charts.unwatch_others(|token| permissions.allows(token)).await;
-        alerts.iter().for_each(|(_, token)| self.connection.holding.no_longer(*token));
-        let mut gone: Vec<_> = dropped.iter().map(|slot| slot.token).collect();
-        gone.sort_unstable();
-        let mut message = json!({"type": kind, "user": principal.user, "expires_at": principal.expires_at,
-            "unsubscribed": as_strings(&gone), "mode": mode.name(), "all": all});
-        if !alerts.is_empty() {
-            message["alerts_removed"] = alerts.iter().map(|(id, _)| &**id).collect();
-        }
-        if !changed {
-            return self.say(&message).await;
-        }
-        let (inbox, encoding) = (self.connection.inbox(), Encoding { format: self.format, mode });
-        if self.all && !all {
-            self.context.board.unsubscribe_all(&inbox);
-        } else if !all {
-            self.context.board.unsubscribe(&inbox, &dropped);
-        }
-        dropped.iter().for_each(|slot| drop(self.slots.remove(&slot.token)));
-        let slots = if all {
-            self.context.board.subscribe_all(&inbox, encoding)
-        } else {
-            self.context.board.subscribe(&inbox, &kept, encoding)
-        };
-        if self.every && !every {
-            self.plan.timeframes.clear();
-        }
-        (self.mode, self.all, self.every) = (mode, all, every);
-        let when = self.when.clone().filter(|_| !all);
-        // What is left is no more than what it had, so there is room for it.
-        if !self.wants_everything() {
-            self.connection.holding.end_everything();
-        }
-        let _ = self.connection.holding.replace(&kept);
-        self.plan.tokens = (!all && !every).then(|| kept.clone());
-        self.charts.end_others(&self.plan).await;
-        let timeframes = self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect();
-        self.connection.info.update_filter(|filter| {
-            filter.set_tokens(kept);
-            filter.timeframes = timeframes;
-            filter.all = all;
-            filter.mode = mode.name();
-        });
-        self.connection
-            .change(Change {
-                clear: true,
-                add: slots.into_iter().map(|slot| Lane::new(slot, mode).with_condition(when.as_ref())).collect(),
-                firehose: Some(all.then_some(mode)),
-                inbox: Some(Arc::clone(&inbox)),
-                reply: self.frame(&message),
-                ..Change::default()
-            })
-            .await;
-        self.charts.begin(&self.plan, &inbox).await;
-        self.remember();
     }
 
     /// Refuses what stands in a field.
@@ -287,125 +180,48 @@ impl Stream {
         (tokens, unknown)
     }
 
-    async fn subscribe(&mut self, mut subscribe: Subscribe) {
-        let permissions = self.permissions();
-        let (tokens, unknown) = self.resolve(&subscribe.selection);
-        let (tokens, forbidden): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| permissions.allows(*token));
-        let most = self.context.max_tokens.min(permissions.max_tokens);
-        let asked = subscribe.mode;
-        subscribe.mode = asked.min(permissions.mode);
-        if tokens.len() > most {
-            let text = format!("{} is too many; at most {most} for one connection", tokens.len());
-            return self.refuse_field("tokens", &text).await;
-        }
-        let timeframes = match parse_timeframes(&subscribe.selection.timeframes) {
-            Ok(timeframes) => timeframes,
-            Err(error) => return self.refuse_field("timeframes", &error.to_string()).await,
-        };
-        // Timeframes and no token at all: those of every instrument.
-        let every = subscribe.selection.tokens.is_empty() && subscribe.selection.symbols.is_empty();
-        if every && !timeframes.is_empty() && !permissions.firehose {
-            let text = "without tokens these are of every instrument, for which the permission stream:all is needed";
-            return self.refuse_field("timeframes", text).await;
-        }
-        if let Err(refusal) = self.hold(&tokens, every && !timeframes.is_empty()) {
-            return self.refuse_room("tokens", refusal).await;
-        }
-        self.every = every;
-        self.plan = Plan {
-            tokens: (!self.every).then(|| tokens.clone()),
-            timeframes,
-            live: subscribe.live_candles,
-            format: subscribe.format,
-        };
-        self.charts.end_others(&self.plan).await;
-        let encoding = Encoding { format: subscribe.format, mode: subscribe.mode };
-        let inbox = self.connection.inbox();
-        // First the board, then the writer: the snapshot is taken when updates already flow, so there is no gap.
-        let dropped: Vec<_> = {
-            let wanted: FxHashSet<_> = tokens.iter().collect();
-            self.slots.values().filter(|slot| !wanted.contains(&slot.token)).cloned().collect()
-        };
-        if self.all {
-            self.context.board.unsubscribe_all(&inbox);
-            self.all = false;
-        } else {
-            self.context.board.unsubscribe(&inbox, &dropped);
-        }
-        let slots = self.context.board.subscribe(&inbox, &tokens, encoding);
-        self.slots = slots.iter().map(|slot| (slot.token, Arc::clone(slot))).collect();
-        self.format = subscribe.format;
-        self.mode = subscribe.mode;
-        let mut message = json!({
-            "type": "subscribed",
-            "symbols": subscribe.selection.symbols,
-            "tokens": as_strings(&tokens),
-            "timeframes": subscribe.selection.timeframes,
-            "throttle_ms": subscribe.throttle_ms,
-            "batch": subscribe.batch,
-            "batch_size": subscribe.batch_size,
-            "format": subscribe.format.name(),
-            "mode": subscribe.mode.name(),
-        });
-        if !unknown.is_empty() {
-            message["unknown_symbols"] = json!(unknown);
-        }
-        if !forbidden.is_empty() {
-            message["unknown_tokens"] = json!(as_strings(&forbidden));
-        }
-        if subscribe.live_candles {
-            message["live_candles"] = json!(true);
-        }
-        (self.throttle_ms, self.batch) = (subscribe.throttle_ms, subscribe.batch);
-        self.batch_size = subscribe.batch_size;
-        let principal = self.connection.watch.principal();
-        if (subscribe.resume || principal.proof == Proof::Jwt)
-            && let Some(token) = self.ticket.issue(principal)
-        {
-            message["resume_token"] = token.reveal().into();
-        }
-        self.when = subscribe.when.map(Arc::new);
-        if let Some(when) = &subscribe.when {
-            message["when"] = json!(when);
-        }
-        if asked > subscribe.mode {
-            let (asked, most) = (asked.name(), subscribe.mode.name());
-            message["warning"] = json!(format!("mode: {asked} is not permitted; ticks are sent as {most}"));
-        }
-        self.connection.info.update_filter(|filter| {
-            filter.set_tokens(tokens.iter().copied());
-            filter.timeframes = subscribe.selection.timeframes;
-            filter.all = false;
-            filter.throttle_ms = subscribe.throttle_ms;
-            filter.batch = subscribe.batch;
-            filter.batch_size = subscribe.batch_size;
-            filter.format = subscribe.format.name();
-            filter.mode = subscribe.mode.name();
-        });
-        let delivery = Delivery {
-            format: subscribe.format,
-            throttle_ns: u64::from(subscribe.throttle_ms) * 1_000_000,
-            batch_size: if subscribe.batch { subscribe.batch_size } else { 0 },
+    fn delivery(&self) -> Delivery {
+        Delivery {
+            format: self.format,
+            throttle_ns: u64::from(self.throttle_ms) * 1_000_000,
+            batch_size: if self.batch { self.batch_size } else { 0 },
             utc: false,
-        };
+        }
+    }
+
+    /// The timeframes of its candles, as the client wrote them.
+    fn timeframes(&self) -> Vec<String> {
+        self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    /// Shows operators what it has.
+    fn show_filter(&self) {
+        self.connection.info.update_filter(|filter| {
+            filter.set_tokens(self.slots.keys().copied());
+            filter.timeframes = self.timeframes();
+            filter.all = self.all;
+            filter.throttle_ms = self.throttle_ms;
+            filter.batch = self.batch;
+            filter.batch_size = self.batch_size;
+            filter.format = self.format.name();
+            filter.mode = self.mode.name();
+        });
+    }
+
+    /// Gives the writing half these slots in place of what it had, with the reply that says so.
+    async fn replace(&self, slots: Vec<Arc<Slot>>, inbox: &Arc<Inbox>, reply: &Value) {
+        let when = self.when.as_ref().filter(|_| !self.all);
         self.connection
             .change(Change {
                 clear: true,
-                add: slots
-                    .into_iter()
-                    .map(|slot| Lane::new(slot, subscribe.mode).with_condition(self.when.as_ref()))
-                    .collect(),
-                firehose: Some(None),
-                inbox: Some(Arc::clone(&inbox)),
-                delivery: Some(delivery),
-                reply: self.frame(&message),
+                add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).with_condition(when)).collect(),
+                firehose: Some(self.all.then_some(self.mode)),
+                inbox: Some(Arc::clone(inbox)),
+                delivery: Some(self.delivery()),
+                reply: self.frame(reply),
                 ..Change::default()
             })
             .await;
-        self.charts.begin(&self.plan, &inbox).await;
-        self.note_subscription(&tokens, unknown.len(), false);
-        self.tell_stale(&tokens).await;
-        self.remember();
     }
 
     fn note_subscription(&self, tokens: &[InstrumentToken], unknown: usize, all: bool) {
@@ -447,162 +263,6 @@ impl Stream {
         }
     }
 
-    async fn unsubscribe(&mut self, selection: Selection) {
-        let everything = selection.is_empty();
-        let ended = match parse_timeframes(&selection.timeframes) {
-            Ok(_) if everything => std::mem::take(&mut self.plan.timeframes),
-            Ok(ended) => ended,
-            Err(error) => return self.refuse_field("timeframes", &error.to_string()).await,
-        };
-        let (named, _) = self.resolve(&selection);
-        let removed: Vec<_> = if everything { self.slots.keys().copied().collect() } else { named.clone() };
-        let slots: Vec<_> = removed.iter().filter_map(|token| self.slots.remove(token)).collect();
-        self.plan.timeframes.retain(|(timeframe, _)| !ended.iter().any(|(other, _)| other == timeframe));
-        self.every &= !everything;
-        if let Some(tokens) = &mut self.plan.tokens {
-            tokens.retain(|token| self.slots.contains_key(token));
-        }
-        self.charts.end_others(&self.plan).await;
-        let timeframes: Vec<String> = ended.into_iter().map(|(_, text)| text).collect();
-        if let Some(inbox) = self.connection.opened_inbox() {
-            if self.all && everything {
-                self.context.board.unsubscribe_all(inbox);
-            } else if !self.all {
-                self.context.board.unsubscribe(inbox, &slots);
-            }
-        }
-        self.connection.holding.remove(&removed);
-        let ended_all = self.all && everything;
-        self.all &= !everything;
-        if !self.wants_everything() {
-            self.connection.holding.end_everything();
-        }
-        let mut tokens = removed;
-        if everything {
-            tokens.sort_unstable();
-        }
-        let message = json!({"type": "unsubscribed", "symbols": selection.symbols, "tokens": as_strings(&tokens),
-            "timeframes": timeframes});
-        let left_timeframes = self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect();
-        let (left, all) = (self.slots.keys().copied(), self.all);
-        self.connection.info.update_filter(|filter| {
-            filter.set_tokens(left);
-            filter.timeframes = left_timeframes;
-            filter.all = all;
-        });
-        self.connection
-            .change(Change {
-                remove: if self.all { Vec::new() } else { slots.iter().map(|slot| slot.id).collect() },
-                clear: ended_all,
-                firehose: ended_all.then_some(None),
-                reply: self.frame(&message),
-                ..Change::default()
-            })
-            .await;
-        self.remember();
-        self.connection.record(&Event::Unsubscribe { tokens: tokens.len() });
-    }
-
-    async fn set_all(&mut self, all: bool) {
-        if all && !self.permissions().firehose {
-            return self.refuse_field("all", "not permitted; the permission stream:all is needed").await;
-        }
-        let encoding = Encoding { format: self.format, mode: self.mode };
-        let inbox = self.connection.inbox();
-        if all {
-            let known: Vec<_> = self.context.board.table().load().keys().copied().collect();
-            if let Err(refusal) = self.connection.holding.everything(&known) {
-                return self.refuse_room("all", refusal).await;
-            }
-        }
-        self.all = all;
-        if !self.wants_everything() {
-            self.connection.holding.end_everything();
-        }
-        let slots: Vec<Arc<Slot>> = if all {
-            self.context.board.subscribe_all(&inbox, encoding)
-        } else {
-            self.context.board.unsubscribe_all(&inbox);
-            let tokens: Vec<_> = self.slots.keys().copied().collect();
-            self.context.board.subscribe(&inbox, &tokens, encoding)
-        };
-        let when = self.when.as_ref().filter(|_| !all);
-        // Candles follow: those of every instrument, or again of the subscribed ones.
-        self.plan.tokens = (!all && !self.every).then(|| self.slots.keys().copied().collect());
-        self.charts.end_others(&self.plan).await;
-        self.connection.info.update_filter(|filter| filter.all = all);
-        let tokens: Vec<_> = slots.iter().map(|slot| slot.token).collect();
-        self.connection
-            .change(Change {
-                clear: true,
-                add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).with_condition(when)).collect(),
-                firehose: Some(all.then_some(self.mode)),
-                inbox: Some(Arc::clone(&inbox)),
-                reply: self.frame(&json!({"type": "set_all", "all": all})),
-                ..Change::default()
-            })
-            .await;
-        self.charts.begin(&self.plan, &inbox).await;
-        if all {
-            self.note_subscription(&[], 0, true);
-        } else {
-            self.connection.record(&Event::Unsubscribe { tokens: 0 });
-        }
-        self.tell_stale(&tokens).await;
-        self.remember();
-    }
-
-    async fn history(&mut self, request: HistoryRequest) {
-        let HistoryRequest { token, timeframe: text, count } = request;
-        let timeframe = match text.parse::<Timeframe>() {
-            Ok(timeframe) => timeframe,
-            Err(error) => return self.refuse_field("timeframe", &error.to_string()).await,
-        };
-        if !self.is_known(token) {
-            return self.refuse_field("token", UNKNOWN_TOKEN).await;
-        }
-        // While it is asked for, the engine has the instrument for it.
-        if let Err(refusal) = self.connection.holding.also(token) {
-            return self.refuse_room("token", refusal).await;
-        }
-        let bars = tokio::time::timeout(HISTORY_WAIT, self.context.engine.bars(token, timeframe, count));
-        let bars = tokio::select! {
-            bars = bars => bars,
-            // The reading loop tells it.
-            _ = self.connection.watch.over() => return,
-        };
-        self.connection.holding.no_longer(token);
-        let closed = match bars {
-            Ok(Ok(bars)) => bars.closed,
-            Ok(Err(error)) => return self.refuse_field("action", &error.to_string()).await,
-            Err(_) => return self.refuse_field("action", "the history takes too long; ask again").await,
-        };
-        let candles: Vec<Value> = closed.iter().map(|candle| candle_value(token, candle)).collect();
-        self.say(&json!({"type": "history", "token": token.to_string(), "timeframe": text, "count": candles.len(),
-            "candles": candles}))
-            .await;
-    }
-
-    async fn register_alert(&mut self, request: RegisterAlert) {
-        if !self.is_known(request.token) {
-            return self.refuse_field("alert.token", UNKNOWN_TOKEN).await;
-        }
-        let token = request.token;
-        if let Err(refusal) = self.connection.holding.also(token) {
-            return self.refuse_room("alert.token", refusal).await;
-        }
-        let inbox = self.connection.inbox();
-        // The tab must know its inbox before anything is posted to it.
-        self.connection.change(Change { inbox: Some(Arc::clone(&inbox)), ..Change::default() }).await;
-        match self.charts.watch(request, &inbox).await {
-            Ok(reply) => self.say(&reply).await,
-            Err((field, allowed)) => {
-                self.connection.holding.no_longer(token);
-                self.refuse_field(&field, &allowed).await;
-            }
-        }
-    }
-
     /// Whether a token is of an instrument, one that is listed or that the feed has, and may be had: what may not is as
     /// unknown as what is not there.
     fn is_known(&self, token: InstrumentToken) -> bool {
@@ -623,8 +283,10 @@ impl Stream {
                 self.context.board.unsubscribe(inbox, &slots);
             }
         }
-        self.connection.end(last).await;
+        // Before the farewell, which may take its time: nothing is computed for who is gone, and its session waits.
         self.charts.end().await;
+        drop(self.ticket);
+        self.connection.end(last).await;
     }
 }
 

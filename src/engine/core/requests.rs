@@ -10,6 +10,7 @@ use crate::fanout::series::Subscription;
 use crate::fanout::slot::Inbox;
 use crate::market::indicator::{IndicatorId, Outputs};
 use crate::market::{Candle, InstrumentToken, Timeframe};
+use rustc_hash::FxHashSet;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -90,18 +91,14 @@ impl Core {
         let Topic::Indicator { id, .. } = wish.topic else { return Ok(Known::default()) };
         let (at_ns, grace_ns) = (self.market_ns(), self.settings.grace_ns);
         let place = self.compute(token, timeframe, &id, at_ns)?;
+        let counters = Arc::clone(&self.counters);
         let Some((track, forming)) = self.at(place).and_then(|it| it.track_and_forming(timeframe)) else {
             return Ok(Known::default());
         };
-        let forming = forming.copied().filter(|_| !track.loading);
-        let bar = forming.map(|forming| bar(token, &forming));
-        let counters = Arc::clone(&self.counters);
-        let Some((track, _)) = self.at(place).and_then(|it| it.track_and_forming(timeframe)) else {
-            return Ok(Known::default());
-        };
+        let forming = forming.filter(|_| !track.loading).map(|forming| bar(token, forming));
         let (computation, _) = track.computation(&id, seconds(at_ns));
-        if let Some(bar) = bar {
-            computation.form(&bar, seconds(at_ns), &counters);
+        if let Some(forming) = forming {
+            computation.form(&forming, seconds(at_ns), &counters);
         }
         computation.views.worded(&wish.wording).add(&wish.subscriber);
         let room = room(&wish.subscriber.inbox);
@@ -208,7 +205,7 @@ impl Core {
         let mut gap = false;
         let tokens: Vec<InstrumentToken> = self.wiring.board.table().load().keys().copied().collect();
         self.served_slots = tokens.len();
-        let known: Vec<u32> = self
+        let known: FxHashSet<u32> = self
             .subscriptions
             .get(&address(&wish.subscriber.of))
             .map(|(_, places)| places.iter().map(|whereabouts| whereabouts.place).collect())

@@ -7,9 +7,6 @@ use crate::fanout::slot::Slot;
 use crate::market::{InstrumentToken, Mode, Timeframe};
 use crate::resume::{Restored, SessionState, StreamState};
 use crate::session::charts::Plan;
-use crate::session::door::Change;
-use crate::session::lane::Lane;
-use crate::session::tab::Delivery;
 use crate::wire::request::{Cursor, ResumeRequest};
 use crate::wire::{Encoding, Format};
 use serde_json::json;
@@ -81,8 +78,7 @@ impl Stream {
             Some(bar.map_or(Since::Time(cursor.since.unwrap_or(seen_at)), |start| Since::Bar(*start)))
         };
         let gap = self.charts.begin_since(&self.plan, &inbox, since).await;
-        let timeframes: Vec<String> = self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect();
-        let mut message = json!({"type": "resumed", "tokens": as_strings(&tokens), "timeframes": timeframes,
+        let mut message = json!({"type": "resumed", "tokens": as_strings(&tokens), "timeframes": self.timeframes(),
             "throttle_ms": self.throttle_ms, "batch": self.batch, "batch_size": self.batch_size,
             "format": self.format.name(), "mode": self.mode.name(), "live_candles": self.plan.live, "all": all,
             "since": cursor.since.unwrap_or(seen_at), "gap": gap});
@@ -95,34 +91,8 @@ impl Stream {
         if !gone.is_empty() {
             message["unknown_tokens"] = json!(as_strings(&gone));
         }
-        self.connection.info.update_filter(|filter| {
-            filter.set_tokens(tokens.iter().copied());
-            filter.timeframes = timeframes;
-            filter.all = all;
-            filter.throttle_ms = self.throttle_ms;
-            filter.batch = self.batch;
-            filter.batch_size = self.batch_size;
-            filter.format = self.format.name();
-            filter.mode = self.mode.name();
-        });
-        let when = self.when.as_ref().filter(|_| !all);
-        let delivery = Delivery {
-            format: self.format,
-            throttle_ns: u64::from(self.throttle_ms) * 1_000_000,
-            batch_size: if self.batch { self.batch_size } else { 0 },
-            utc: false,
-        };
-        self.connection
-            .change(Change {
-                clear: true,
-                add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).with_condition(when)).collect(),
-                firehose: Some(all.then_some(self.mode)),
-                inbox: Some(Arc::clone(&inbox)),
-                delivery: Some(delivery),
-                reply: self.frame(&message),
-                ..Change::default()
-            })
-            .await;
+        self.show_filter();
+        self.replace(slots, &inbox, &message).await;
         self.note_subscription(&tokens, gone.len(), all);
         self.tell_stale(&tokens).await;
         self.remember();
@@ -137,7 +107,7 @@ impl Stream {
         tokens.sort_unstable();
         let stream = StreamState {
             tokens,
-            timeframes: self.plan.timeframes.iter().map(|(_, text)| text.clone()).collect(),
+            timeframes: self.timeframes(),
             every: self.every,
             all: self.all,
             throttle_ms: self.throttle_ms,
