@@ -120,14 +120,17 @@ impl Computation {
         }
     }
 
-    /// Tells the newest listener of a wording what was said of the closed bars from the one on that began at `first`.
-    pub fn replay(&mut self, bars: impl Iterator<Item = Bar>, first: i64, wording: &Wording) {
+    /// Tells the newest listener of a wording what was said of the closed bars from the one on that began at `first`, but
+    /// for the bar of the value that is told last, by [`Computation::greet`].
+    /// Bars come with their ends, Unix seconds.
+    pub fn replay(&mut self, bars: impl Iterator<Item = (Bar, i64)>, first: i64, wording: &Wording) {
         let mut indicator = Indicator::new(self.id());
+        let told_last = self.current.map(|current| current.bar);
         let (text, view) = (&self.text, self.views.worded(wording));
-        for bar in bars {
+        for (bar, end) in bars {
             let (outputs, warm) = (indicator.update(&bar), indicator.is_warm());
-            if bar.start >= first {
-                let current = Current { outputs, at: bar.start, bar: bar.start, closed: true, warm };
+            if bar.start >= first && Some(bar.start) != told_last {
+                let current = Current { outputs, at: end, bar: bar.start, closed: true, warm };
                 view.greet(|out, format, wording| write(out, format, wording, text, &current));
             }
         }

@@ -331,7 +331,8 @@ impl Track {
         let mut computation = self.computations.swap_remove(at);
         let (missed, gap) = self.since(since, grace_ns, room);
         if let Some(first) = missed.map(|bar| bar.start).next().filter(|_| !self.loading) {
-            computation.replay(self.closed.iter().map(|candle| bar(self.token, candle)), first, wording);
+            let bars = self.closed.iter().map(|candle| (bar(self.token, candle), candle.end));
+            computation.replay(bars, first, wording);
         }
         self.computations.push(computation);
         gap

@@ -227,8 +227,8 @@ mod tests {
     fn record(id: u64, fence: u64) -> Record {
         let print = Fingerprint::of(b"x");
         let state = SessionState { connection: format!("ws_{id}"), ..SessionState::default() };
-        let (id, seen_at) = (SessionId(id), Some(5.0));
-        Record { version: VERSION, id, secret: print, owner: print, fence, seen_at, written_at: 1.0, state }
+        let (id, seen_at, heard_at) = (SessionId(id), Some(5.0), None);
+        Record { version: VERSION, id, secret: print, owner: print, fence, seen_at, heard_at, written_at: 1.0, state }
     }
 
     fn fences(dir: &Path) -> (Vec<(u64, u64)>, u64) {

@@ -15,6 +15,8 @@ pub struct SessionState {
     pub connection: String,
     /// Its indicators, a group for each symbol and timeframe.
     pub indicators: Vec<IndicatorState>,
+    /// When these were changed last, Unix seconds; 0 for never.
+    pub changed_at: f64,
 }
 
 /// The fields of the last `subscribe` on `/ws/stream`, and what was changed since.
@@ -75,6 +77,10 @@ pub struct Record {
     pub fence: u64,
     /// When its last connection ended, Unix seconds; `None` while it has one, or when nobody was left to tell.
     pub seen_at: Option<f64>,
+    /// When anything came from its client last, Unix seconds, once its connection has ended: what was sent later may not
+    /// have arrived.
+    #[serde(default)]
+    pub heard_at: Option<f64>,
     /// When this was written, Unix seconds.
     pub written_at: f64,
     /// What it has.
@@ -82,9 +88,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// When the client last had everything, as far as is known, Unix seconds.
+    /// When its last connection ended, as far as is known, Unix seconds.
     pub fn last_seen(&self) -> f64 {
         self.seen_at.unwrap_or(self.written_at)
+    }
+
+    /// When the client last had everything, as far as is known, Unix seconds.
+    pub fn had_until(&self) -> f64 {
+        self.heard_at.unwrap_or(self.last_seen())
     }
 
     /// Operators' names of its indicators, as long as a connection has them.

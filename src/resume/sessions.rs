@@ -2,7 +2,7 @@
 
 use super::counters::{Counters, Refused};
 use super::record::{Record, SessionState, VERSION, owner};
-use super::ticket::Held;
+use super::ticket::{Held, Line};
 use super::token::{self, SessionId};
 use super::vault::Vault;
 use crate::clock::Clock;
@@ -11,7 +11,6 @@ use crate::secret::Secret;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
-use tokio::sync::Notify;
 
 #[expect(clippy::disallowed_types, reason = "control side: never met by a writer or a publisher")]
 type ColdMutex<T> = std::sync::Mutex<T>;
@@ -32,8 +31,8 @@ pub struct SessionsSettings {
 pub struct Restored {
     /// Its state.
     pub state: SessionState,
-    /// When its last connection ended, as far as is known, Unix seconds: everything from before it has been sent.
-    pub seen_at: f64,
+    /// Up to when the client has everything, as far as is known, Unix seconds.
+    pub had_until: f64,
 }
 
 /// See the module. Control side; the lock is held for moments.
@@ -63,8 +62,8 @@ struct Book {
 #[derive(Debug)]
 struct Entry {
     record: Record,
-    /// The bell of the connection that has it.
-    taken: Option<Arc<Notify>>,
+    /// The connection that has it.
+    taken: Option<Line>,
 }
 
 impl Sessions {
@@ -132,13 +131,22 @@ impl Sessions {
         self.clock.unix_seconds()
     }
 
-    pub(super) fn begin(&self, principal: &Principal) -> Option<Held> {
+    /// The time now, monotonic.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    /// When anything came from the client of a connection last, Unix seconds.
+    fn heard_at(&self, line: &Line) -> f64 {
+        self.clock.unix_ns(line.heard_ns.load(Ordering::Relaxed)) as f64 / 1e9
+    }
+
+    pub(super) fn begin(&self, principal: &Principal, line: Line) -> Option<Held> {
         if !self.settings.on {
             return None;
         }
         let id = token::new_id().ok()?;
         let (token, secret) = token::issue(id).ok()?;
-        let taken = Arc::new(Notify::new());
         let record = Record {
             version: VERSION,
             id,
@@ -146,6 +154,7 @@ impl Sessions {
             owner: owner(principal),
             fence: 1,
             seen_at: None,
+            heard_at: None,
             written_at: self.now(),
             state: SessionState::default(),
         };
@@ -153,9 +162,9 @@ impl Sessions {
         if !self.make_room(&mut book) {
             return None;
         }
-        book.entries.insert(id, Entry { record, taken: Some(Arc::clone(&taken)) });
+        book.entries.insert(id, Entry { record, taken: Some(line.clone()) });
         book.dirty.insert(id);
-        Some(Held { id, fence: 1, token, taken })
+        Some(Held { id, fence: 1, token, line })
     }
 
     pub(super) fn note(&self, held: &Held, state: SessionState) {
@@ -173,6 +182,7 @@ impl Sessions {
         let (mut book, now) = (self.book(), self.now());
         if let Some(entry) = book.entries.get_mut(&held.id).filter(|entry| entry.record.fence == held.fence) {
             entry.record.seen_at = Some(now);
+            entry.record.heard_at = Some(self.heard_at(&held.line));
             entry.taken = None;
             book.left.push_back((held.id, held.fence));
             book.dirty.insert(held.id);
@@ -185,7 +195,12 @@ impl Sessions {
         }
     }
 
-    pub(super) async fn resume(&self, token: &Secret, principal: &Principal) -> Result<(Held, Restored), Refused> {
+    pub(super) async fn resume(
+        &self,
+        token: &Secret,
+        principal: &Principal,
+        line: Line,
+    ) -> Result<(Held, Restored), Refused> {
         if !self.settings.on {
             return Err(self.counters.refuse(Refused::Off));
         }
@@ -198,7 +213,7 @@ impl Sessions {
                 Err(error) => self.failed(&error),
             }
         }
-        let (held, restored, record) = self.claim(id, &secret, principal).map_err(|refused| {
+        let (held, restored, record) = self.claim(id, &secret, principal, line).map_err(|refused| {
             if refused == Refused::Foreign {
                 tracing::warn!(session = %id, user = principal.user, "a resume token was shown by another user");
             }
@@ -225,6 +240,7 @@ impl Sessions {
         id: SessionId,
         secret: &token::Fingerprint,
         principal: &Principal,
+        line: Line,
     ) -> Result<(Held, Restored, Record), Refused> {
         let (mut book, now) = (self.book(), self.now());
         let entry = book.entries.get_mut(&id).ok_or(Refused::Unknown)?;
@@ -238,22 +254,21 @@ impl Sessions {
             return Err(Refused::Unknown);
         }
         let (token, secret) = token::issue(id).map_err(|_| Refused::Unknown)?;
-        let taken = Arc::new(Notify::new());
-        let seen_at = match entry.taken.replace(Arc::clone(&taken)) {
-            Some(bell) => {
-                self.counters.superseded.fetch_add(1, Ordering::Relaxed);
-                bell.notify_one();
-                now
+        let had_until = match entry.taken.replace(line.clone()) {
+            Some(other) => {
+                self.supersede(&other);
+                // Its connection may be one that was lost and has not noticed.
+                self.heard_at(&other)
             }
-            None => entry.record.last_seen(),
+            None => entry.record.had_until(),
         };
         let record = &mut entry.record;
         record.secret = secret;
         record.fence += 1;
-        record.seen_at = None;
+        (record.seen_at, record.heard_at) = (None, None);
         record.written_at = now;
-        let held = Held { id, fence: record.fence, token, taken };
-        let restored = Restored { state: record.state.clone(), seen_at };
+        let held = Held { id, fence: record.fence, token, line };
+        let restored = Restored { state: record.state.clone(), had_until };
         let record = record.clone();
         book.dirty.insert(id);
         Ok((held, restored, record))
@@ -270,9 +285,8 @@ impl Sessions {
         }
         let id = record.id;
         book.left.push_back((id, record.fence));
-        if let Some(Entry { taken: Some(bell), .. }) = book.entries.insert(id, Entry { record, taken: None }) {
-            self.counters.superseded.fetch_add(1, Ordering::Relaxed);
-            bell.notify_one();
+        if let Some(Entry { taken: Some(other), .. }) = book.entries.insert(id, Entry { record, taken: None }) {
+            self.supersede(&other);
         }
         book.dirty.remove(&id);
     }
@@ -282,11 +296,16 @@ impl Sessions {
         let mut book = self.book();
         if book.entries.get(&id).is_some_and(|entry| entry.record.fence <= fence) {
             book.dirty.remove(&id);
-            if let Some(Entry { taken: Some(bell), .. }) = book.entries.remove(&id) {
-                self.counters.superseded.fetch_add(1, Ordering::Relaxed);
-                bell.notify_one();
+            if let Some(Entry { taken: Some(other), .. }) = book.entries.remove(&id) {
+                self.supersede(&other);
             }
         }
+    }
+
+    /// Tells a connection that somebody else has its session.
+    fn supersede(&self, other: &Line) {
+        self.counters.superseded.fetch_add(1, Ordering::Relaxed);
+        other.taken.notify_one();
     }
 
     /// Sees to it that one more session fits; false when all that are kept have connections.

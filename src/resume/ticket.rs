@@ -7,6 +7,7 @@ use super::token::SessionId;
 use crate::identity::principal::Principal;
 use crate::secret::Secret;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 /// See the module. One for each connection that speaks a protocol with resumption; without a session until one is issued
@@ -14,6 +15,8 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct Ticket {
     sessions: Arc<Sessions>,
+    /// When anything came from the client last, monotonic.
+    heard_ns: Arc<AtomicU64>,
     held: Option<Held>,
 }
 
@@ -23,20 +26,39 @@ pub(super) struct Held {
     pub id: SessionId,
     pub fence: u64,
     pub token: Secret,
+    /// The connection, as the sessions know it.
+    pub line: Line,
+}
+
+/// What sessions know of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
     /// Rung when somebody else has resumed the session.
     pub taken: Arc<Notify>,
+    /// When anything came from the client last, monotonic.
+    pub heard_ns: Arc<AtomicU64>,
 }
 
 impl Ticket {
     /// Without a session.
-    pub const fn new(sessions: Arc<Sessions>) -> Self {
-        Self { sessions, held: None }
+    pub fn new(sessions: Arc<Sessions>) -> Self {
+        let heard_ns = Arc::new(sessions.now_ns().into());
+        Self { sessions, heard_ns, held: None }
+    }
+
+    /// Something came from the client just now: what was sent before has arrived, as far as can be known.
+    pub fn heard(&self) {
+        self.heard_ns.store(self.sessions.now_ns(), Ordering::Relaxed);
+    }
+
+    fn line(&self) -> Line {
+        Line { taken: Arc::default(), heard_ns: Arc::clone(&self.heard_ns) }
     }
 
     /// The token by which the session can be resumed, issued if there is none; `None` where sessions are not kept.
     pub fn issue(&mut self, principal: &Principal) -> Option<&Secret> {
         if self.held.is_none() {
-            self.held = self.sessions.begin(principal);
+            self.held = self.sessions.begin(principal, self.line());
         }
         self.token()
     }
@@ -59,7 +81,7 @@ impl Ticket {
     /// # Errors
     /// Counted; the ticket is as it was.
     pub async fn restore(&mut self, token: &Secret, principal: &Principal) -> Result<Restored, Refused> {
-        let (held, restored) = self.sessions.resume(token, principal).await?;
+        let (held, restored) = self.sessions.resume(token, principal, self.line()).await?;
         self.held = Some(held);
         Ok(restored)
     }
@@ -68,7 +90,7 @@ impl Ticket {
     /// dropped and called again.
     pub async fn taken(&self) {
         match &self.held {
-            Some(held) => held.taken.notified().await,
+            Some(held) => held.line.taken.notified().await,
             None => std::future::pending().await,
         }
     }

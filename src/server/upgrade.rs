@@ -92,11 +92,12 @@ pub(super) async fn indicators(State(app): Shared, Extension(peer): Extension<Pe
         Ok(handshake) => handshake,
         Err(answer) => return *answer,
     };
+    let resume = credential::resume(&parts);
     let gate = &app.context.gate;
     let tells = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "auth=message"));
     match gate.admit_jwt(&parts, peer.ip, tells).await.and_then(|who| entrant(gate, who, peer)) {
         Ok(entrant) => {
-            hand_over(app, handshake, (entrant, None), StatusCode::SERVICE_UNAVAILABLE, indicator_stream::serve)
+            hand_over(app, handshake, (entrant, resume), StatusCode::SERVICE_UNAVAILABLE, indicator_stream::serve)
         }
         Err(refusal) => {
             note_refusal(&app, refusal, peer);
@@ -116,11 +117,16 @@ pub(super) async fn client_indicators(
         Ok(handshake) => handshake,
         Err(answer) => return *answer,
     };
+    let resume = credential::resume(&parts);
     let gate = &app.context.gate;
     match gate.admit_key(&parts, peer.ip).await.and_then(|who| entrant(gate, Some(who), peer)) {
-        Ok(entrant) => {
-            hand_over(app, handshake, (entrant, None), StatusCode::SERVICE_UNAVAILABLE, indicator_stream::serve_client)
-        }
+        Ok(entrant) => hand_over(
+            app,
+            handshake,
+            (entrant, resume),
+            StatusCode::SERVICE_UNAVAILABLE,
+            indicator_stream::serve_client,
+        ),
         Err(refusal) => {
             note_refusal(&app, refusal, peer);
             handshake.refuse(refusal)

@@ -1,6 +1,7 @@
 //! What the reading halves of all protocols have in common: the messages that come, and the way to the writing half.
 
 use super::admission::{Admission, Holding};
+use super::comeback::Comeback;
 use super::door::{Change, Command, Door};
 use super::fragments::Abuse;
 use super::indicators::Indicators;
@@ -24,11 +25,13 @@ use crate::identity::rate::{Meter, Rate};
 use crate::identity::refusal::Refusal;
 use crate::identity::watch::Watch;
 use crate::kite::instruments::Instruments;
-use crate::resume::Sessions;
+use crate::resume::counters::Refused;
+use crate::resume::{Restored, SessionState, Sessions, Ticket};
 use crate::secret::Secret;
 use crate::wire::Format;
 use crate::wire::close::Close;
 use crate::wire::frame::{self, Opcode};
+use crate::wire::resume::{Cursor, ResumeRequest};
 use arc_swap::ArcSwap;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::io;
@@ -36,7 +39,7 @@ use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
@@ -148,13 +151,15 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// What is allocated per connection for reading. Requests are small; longer ones grow it.
 const READ_BUFFER: usize = 512;
 
-/// What a client has said.
+/// What is heard of a client.
 #[derive(Debug)]
 pub enum Heard {
     /// A text or binary message.
     Request(Bytes),
     /// Nothing that concerns the protocol above: a ping, say, which has been answered.
     Nothing,
+    /// The bell was rung: others have changed what it shares with them.
+    Bell,
     /// No more; the frame to end the connection with, possibly none.
     End(Vec<u8>),
 }
@@ -169,6 +174,12 @@ pub struct Connection {
     pub holding: Holding,
     /// Who it is, and until when.
     pub watch: Watch,
+    /// Its hold on what survives it.
+    pub ticket: Ticket,
+    /// Makes [`Connection::hear`] return. Anybody may ring it.
+    pub bell: Arc<Notify>,
+    /// The session that the handshake's query wants to resume.
+    resuming: Option<Secret>,
     /// Where it comes from.
     peer: IpAddr,
     /// Until when it must have told who it is, and its place among those that have to.
@@ -194,7 +205,7 @@ impl Connection {
     /// # Errors
     /// When the socket cannot be read.
     pub async fn open(arrival: Arrival, context: Arc<Context>, format: Format, max_message: usize) -> io::Result<Self> {
-        let Arrival { socket, early, mut place, entrant, resume: _ } = arrival;
+        let Arrival { socket, early, mut place, entrant, resume: resuming } = arrival;
         let Entrant { watch, unproved, peer: address, name: peer } = entrant;
         let socket = Arc::new(socket);
         let mut half = ReadHalf::new(Arc::clone(&socket))?;
@@ -223,11 +234,15 @@ impl Connection {
         let tab = Box::new(Tab::new(socket, Arc::clone(&info.stats), delivery));
         place.opened = true;
         let next_ping_ns = context.vigil.first_ping_ns();
+        let ticket = Ticket::new(Arc::clone(&context.sessions));
         let connection = Self {
             context,
             info,
             holding,
             watch,
+            ticket,
+            bell: Arc::default(),
+            resuming,
             peer: address,
             unproved: unproved.map(|permit| (Instant::now() + GRACE, permit)),
             meter: Meter::default(),
@@ -260,7 +275,7 @@ impl Connection {
     /// The next message. A client that asks without reading the answers is not heard further: its memory is bounded, and
     /// TCP tells it.
     pub async fn hear(&mut self) -> Heard {
-        let Self { context, info, socket, next_ping_ns, watch, unproved, .. } = self;
+        let Self { context, info, socket, next_ping_ns, watch, ticket, bell, unproved, .. } = self;
         let next = async {
             while info.stats.replies.load(Ordering::Relaxed) > UNREAD_REPLIES {
                 // The writer rings when everything has left. It may have done so just now: then the bell is remembered.
@@ -271,6 +286,8 @@ impl Connection {
         let heard = tokio::select! {
             biased;
             close = ended(context, watch, unproved.as_ref()) => Err(Call::Close(close)),
+            () = ticket.taken() => Err(Call::Close(Close::Superseded)),
+            () = bell.notified() => Err(Call::Bell),
             end = context.vigil.call(info, next_ping_ns) => Err(end.map_or(Call::Ping, Call::End)),
             message = next => Ok(message),
         };
@@ -282,6 +299,7 @@ impl Connection {
                 self.record(&Event::Evict { reason: close.reason() });
                 Heard::End(close.frame())
             }
+            Err(Call::Bell) => Heard::Bell,
             Err(Call::Ping) => {
                 self.reply(ping()).await;
                 Heard::Nothing
@@ -316,7 +334,31 @@ impl Connection {
         self.info.principal.store(Arc::clone(self.watch.principal()));
         // Whatever it had as nobody counts for the user from now on.
         self.holding = self.context.admission.holding(&self.watch.principal().user);
+        // And is not to be found under its name.
+        self.ticket = Ticket::new(Arc::clone(&self.context.sessions));
         Ok(())
+    }
+
+    /// What the handshake's query wants to resume; once.
+    pub fn asked_to_resume(&mut self) -> Option<ResumeRequest> {
+        self.resuming.take().map(|token| ResumeRequest { token, cursor: Cursor::default() })
+    }
+
+    /// Takes over the session of a token: what it had, to be asked for anew, and what the client has of it. A refusal is
+    /// written down.
+    ///
+    /// # Errors
+    /// When the token opens nothing.
+    pub async fn restore(&mut self, request: ResumeRequest) -> Result<(SessionState, Comeback), Refused> {
+        let principal = Arc::clone(self.watch.principal());
+        match self.ticket.restore(&request.token, &principal).await {
+            Ok(Restored { state, had_until }) => Ok((state, Comeback::new(request.cursor, had_until))),
+            Err(refused) => {
+                let event = Event::AuthRefused { peer: &self.info.peer, reason: refused.audit() };
+                self.context.account.audit.record(&principal.user, &self.info.id, &event, Outcome::Refused);
+                Err(refused)
+            }
+        }
     }
 
     /// A newer token takes the place of the one at hand.
@@ -341,6 +383,7 @@ impl Connection {
     async fn take(&mut self, message: Option<Result<Message, Error>>) -> Heard {
         let now_ns = self.context.clock.now_ns();
         self.info.last_seen_ns.store(now_ns, Ordering::Relaxed);
+        self.ticket.heard();
         if message.is_some() && !self.meter.take(self.context.message_rate, now_ns) {
             Counters::count(&self.context.gate.counters.rate_limited);
             let close = Close::TooMany("Too many messages");
@@ -426,6 +469,8 @@ impl Connection {
         self.record(&Event::Close { code, reason, seconds, delivered: self.info.stats.delivered.get() });
         self.context.account.analytics.ended(Duration::from_secs_f64(seconds));
         self.send(Command::Close(last)).await;
+        // Its session waits from now on, however long the farewell takes.
+        drop(self.ticket);
         // A socket that is closed over unread bytes is reset, and the reset overtakes the reason.
         let _ = tokio::time::timeout(FAREWELL, self.socket.get_mut().discard()).await;
     }
@@ -433,6 +478,8 @@ impl Connection {
 
 /// What interrupts the wait for a client's next message.
 enum Call {
+    /// The bell was rung.
+    Bell,
     /// A ping is due.
     Ping,
     /// The gateway ends it.

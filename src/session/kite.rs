@@ -83,7 +83,7 @@ impl KiteSession {
             for _ in 0..TOGETHER {
                 match heard {
                     Some(Heard::Request(text)) => self.request(&text).await,
-                    Some(Heard::Nothing) => {}
+                    Some(Heard::Nothing | Heard::Bell) => {}
                     Some(Heard::End(last)) => return last,
                     None => break,
                 }

@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod batch;
 pub mod charts;
+pub mod comeback;
 pub mod connection;
 pub mod door;
 pub mod envelope;

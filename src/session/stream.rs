@@ -19,8 +19,6 @@ use crate::identity::permissions::Permissions;
 use crate::identity::refusal::Refusal as Refused;
 use crate::market::timeframe::UnknownTimeframe;
 use crate::market::{InstrumentToken, Mode, Timeframe, When};
-use crate::resume::Ticket;
-use crate::secret::Secret;
 use crate::wire::close::Close;
 use crate::wire::request::{Parser, Request, RequestError, Selection};
 use crate::wire::{Format, push};
@@ -51,16 +49,11 @@ struct Stream {
     throttle_ms: u32,
     batch: bool,
     batch_size: u32,
-    /// Its hold on what survives it.
-    ticket: Ticket,
-    /// What it wants to resume once it has told who it is.
-    resuming: Option<Secret>,
 }
 
 /// Serves a connection until it ends.
 pub async fn serve(arrival: Arrival, context: Arc<Context>) {
     let max_message = context.max_message;
-    let resuming = arrival.resume.clone();
     let connection = match Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await {
         Ok(connection) => connection,
         Err(error) => return tracing::warn!(%error, "a new connection cannot be read"),
@@ -81,25 +74,19 @@ pub async fn serve(arrival: Arrival, context: Arc<Context>) {
         throttle_ms: 0,
         batch: false,
         batch_size: 1,
-        ticket: Ticket::new(Arc::clone(&context.sessions)),
-        resuming,
         context,
     };
     if !unproved {
         stream.resume_from_query().await;
     }
     let last = loop {
-        let heard = tokio::select! {
-            () = stream.ticket.taken() => break Close::Superseded.frame(),
-            heard = stream.connection.hear() => heard,
-        };
-        match heard {
+        match stream.connection.hear().await {
             Heard::Request(text) => {
                 if let Err(close) = stream.request(&text).await {
                     break close.frame();
                 }
             }
-            Heard::Nothing => {}
+            Heard::Nothing | Heard::Bell => {}
             Heard::End(last) => break last,
         }
     };
@@ -283,9 +270,8 @@ impl Stream {
                 self.context.board.unsubscribe(inbox, &slots);
             }
         }
-        // Before the farewell, which may take its time: nothing is computed for who is gone, and its session waits.
+        // Before the farewell, which may take its time: nothing is computed for who is gone.
         self.charts.end().await;
-        drop(self.ticket);
         self.connection.end(last).await;
     }
 }

@@ -1,16 +1,19 @@
 //! What clients of `/indicators/*` say, over a WebSocket or by HTTP. Unknown fields are ignored.
 
+use super::resume::{Cursor, MAX_CURSOR, ResumeRequest};
 use crate::market::Timeframe;
+use crate::market::calendar::Utc;
 use crate::market::indicator::{IdError, IndicatorId};
 use crate::secret::Secret;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 
 /// Most indicators one request may name.
 pub const MAX_INDICATORS: usize = 100;
 /// Longest symbol, bytes: `EXCHANGE:SYMBOL` has half of it.
 const MAX_SYMBOL: usize = 64;
 /// What a client may ask for.
-const ACTIONS: &str = "subscribe, unsubscribe, ping, auth, refresh";
+const ACTIONS: &str = "subscribe, unsubscribe, ping, auth, refresh, resume";
 
 /// A message from a client.
 #[derive(Clone, PartialEq, Debug)]
@@ -25,6 +28,8 @@ pub enum IndicatorRequest {
     Auth(Secret),
     /// Replaces the connection's token by a newer one.
     Refresh(Secret),
+    /// Takes up the session of an earlier connection.
+    Resume(ResumeRequest),
 }
 
 /// Indicators of one timeframe of an instrument.
@@ -152,6 +157,9 @@ pub fn parse(text: &[u8]) -> Result<IndicatorRequest, Fault> {
         Some("ping") => Ok(IndicatorRequest::Ping),
         Some("auth") => token().map(IndicatorRequest::Auth),
         Some("refresh") => token().map(IndicatorRequest::Refresh),
+        Some("resume") => {
+            Ok(IndicatorRequest::Resume(ResumeRequest { token: token()?, cursor: cursor(&value["cursor"])? }))
+        }
         Some(other) => Err(Fault::Action { given: cut(other) }),
         None => Err(Fault::Action { given: "a missing action".into() }),
     }
@@ -174,6 +182,30 @@ pub fn wanted(value: &Value) -> Result<Wanted, Fault> {
     let (timeframe, timeframe_text) = timeframe(&value["timeframe"], "timeframe")?;
     let (symbol, indicators) = (symbol(&value["symbol"])?, indicators(&value["indicators"])?);
     Ok(Wanted { symbol, timeframe, timeframe_text, indicators })
+}
+
+/// What a client has; without a cursor that is for others to know.
+fn cursor(value: &Value) -> Result<Cursor, Fault> {
+    const CURSOR: &str = "an object with since (a time) and bars (starts of bars by SYMBOL:TIMEFRAME); times are Unix \
+                          seconds or such as 2025-11-04T12:05:00Z";
+    let wrong = || Fault::wrong("cursor", value, CURSOR);
+    let time = |given: &Value| match given {
+        Value::String(text) => Utc::parse(text).map(|utc| utc.0 as f64).ok_or_else(wrong),
+        other => other.as_f64().ok_or_else(wrong),
+    };
+    if !(value.is_null() || value.is_object()) {
+        return Err(wrong());
+    }
+    let since = Some(&value["since"]).filter(|since| !since.is_null()).map(time).transpose()?;
+    let bars = match &value["bars"] {
+        Value::Null => HashMap::new(),
+        Value::Object(bars) if bars.len() <= MAX_CURSOR => {
+            let bar = |(name, start): (&String, &Value)| Ok((name.clone(), time(start)? as i64));
+            bars.iter().map(bar).collect::<Result<_, Fault>>()?
+        }
+        _ => return Err(wrong()),
+    };
+    Ok(Cursor { since, bars })
 }
 
 /// The fields of an end of subscriptions.
@@ -338,6 +370,25 @@ mod tests {
         };
         assert!(all.is_everything());
         assert_eq!(indicator_list("RSI_14, sma_20,RSI").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_cursor_has_times_in_either_notation() {
+        let resume = |cursor: Value| read(&json!({"action": "resume", "token": "rs_x", "cursor": cursor}));
+        let bars = json!({"NIFTY50:5min": "2025-11-04T12:00:00Z", "NSE:INFY:1": 1_762_257_600});
+        let Ok(IndicatorRequest::Resume(request)) = resume(json!({"since": 1_762_257_900.5, "bars": bars})) else {
+            panic!("resume")
+        };
+        assert_eq!(request.cursor.since, Some(1_762_257_900.5));
+        assert_eq!(request.cursor.bars["NIFTY50:5min"], request.cursor.bars["NSE:INFY:1"]);
+        let Ok(IndicatorRequest::Resume(request)) = resume(Value::Null) else { panic!("resume") };
+        assert_eq!((request.token.reveal(), request.cursor), ("rs_x", Cursor::default()));
+        for wrong in
+            [json!("x"), json!([]), json!({"since": "noon"}), json!({"bars": [1]}), json!({"bars": {"a": null}})]
+        {
+            let fault = resume(wrong.clone()).unwrap_err();
+            assert_eq!((fault.code(), fault.field()), ("VALIDATION_ERROR", Some("cursor")), "{wrong}");
+        }
     }
 
     #[test]

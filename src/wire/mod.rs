@@ -11,5 +11,6 @@ pub mod msgpack;
 pub mod notation;
 pub mod push;
 pub mod request;
+pub mod resume;
 
 pub use encoding::{Encoding, Format};

@@ -2,6 +2,7 @@
 //! field and what is allowed there; unknown fields are ignored.
 
 use super::encoding::Format;
+use super::resume::{Cursor, MAX_CURSOR, ResumeRequest};
 use crate::market::{InstrumentToken, Mode, When};
 use crate::secret::Secret;
 use simd_json::prelude::{ValueAsArray, ValueAsObject, ValueAsScalar, ValueObjectAccess, Writable};
@@ -32,24 +33,6 @@ pub enum Request {
     RegisterAlert(RegisterAlert),
     /// Takes an alert back: its id.
     RemoveAlert(String),
-}
-
-/// The fields of a resumption.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ResumeRequest {
-    /// The resume token.
-    pub token: Secret,
-    /// What the client has.
-    pub cursor: Cursor,
-}
-
-/// What a client has of closed bars.
-#[derive(Clone, PartialEq, Default, Debug)]
-pub struct Cursor {
-    /// Everything that was told by then, Unix seconds.
-    pub since: Option<f64>,
-    /// The starts (Unix seconds) of the newest bars it has, by `TOKEN:TIMEFRAME` or `SYMBOL:TIMEFRAME` as it wrote them.
-    pub bars: HashMap<String, i64>,
 }
 
 /// The fields of a request for history.
@@ -117,8 +100,6 @@ pub struct Subscribe {
     pub resume: bool,
 }
 
-/// Most bars of a cursor: as many as a connection may have tracks at all, and more than a message holds.
-const MAX_CURSOR: usize = 100_000;
 /// Most candles of one reply, and how many come when no count or none that is possible is named.
 const MAX_HISTORY: u64 = 500;
 const DEFAULT_HISTORY: u64 = 50;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::client::{IntoClientRequest, client};
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::HandshakeError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
@@ -74,6 +75,11 @@ impl Client {
         self.socket.get_ref()
     }
 
+    /// The socket alone; what was read of it and not given out is lost.
+    pub fn into_tcp(self) -> TcpStream {
+        self.socket.get_ref().try_clone().unwrap()
+    }
+
     #[track_caller]
     pub fn send(&mut self, message: Message) {
         self.socket.send(message).unwrap();
@@ -101,6 +107,20 @@ impl Client {
             match self.next_message() {
                 Message::Ping(_) => {}
                 message => return decode(&message),
+            }
+        }
+    }
+
+    /// The next one; `None` once the connection was lost, which is not the same as closed.
+    #[track_caller]
+    pub fn next_unless_lost(&mut self) -> Option<Value> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Ping(_)) => {}
+                Ok(message) => return Some(decode(&message)),
+                Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return None,
+                Err(error) => panic!("no message: {error}"),
             }
         }
     }
@@ -188,8 +208,9 @@ impl Client {
     }
 }
 
+/// What a message of the protocol says.
 #[track_caller]
-fn decode(message: &Message) -> Value {
+pub fn decode(message: &Message) -> Value {
     match message {
         Message::Text(text) => serde_json::from_str(text).unwrap(),
         Message::Binary(bytes) => msgpack::decode(bytes),

@@ -15,7 +15,9 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tickfan::identity::fetch::Fetcher;
+use tickfan::identity::gate::{GateSettings, Policy};
 use tickfan::identity::issuer::IssuerSettings;
+use tickfan::identity::key::Key;
 
 /// A key pair with its name.
 #[derive(Clone)]
@@ -63,6 +65,35 @@ impl Pair {
     pub fn sign(&self, claims: &Value) -> String {
         jsonwebtoken::encode(&self.header(), claims, &self.key).unwrap()
     }
+}
+
+/// What tokens are signed with where there is no key pair.
+pub const SECRET: &str = "a-shared-secret-of-more-than-32-bytes";
+
+/// An issuer with that secret only.
+pub fn shared_issuer() -> IssuerSettings {
+    let second = Duration::from_secs(1);
+    IssuerSettings {
+        issuer: "user_service".into(),
+        audience: "trading_platform".into(),
+        secret: Some(Key::shared(SECRET.as_bytes())),
+        keys: None,
+        refresh: second,
+        cool_down: second,
+        stale: second,
+        lifetime: Duration::from_secs(86_400),
+    }
+}
+
+/// A gate that believes that issuer.
+pub fn by_secret(policy: Policy) -> GateSettings {
+    GateSettings { policy, issuers: vec![shared_issuer()], ..GateSettings::default() }
+}
+
+/// A token of that issuer.
+pub fn shared(user: &str, changes: Value) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(user, changes), &key).unwrap()
 }
 
 pub fn now() -> u64 {

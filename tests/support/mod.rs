@@ -9,6 +9,7 @@ pub mod kite_bench;
 pub mod kite_client;
 pub mod kite_server;
 pub mod msgpack;
+pub mod program;
 pub mod redis;
 pub mod sandbox;
 pub mod script;
@@ -36,4 +37,10 @@ pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn eventually_true(what: &str, mut done: impl FnMut() -> bool) {
     eventually(what, || done().then_some(()));
+}
+
+/// A size that the environment may set, for tests that are larger where there is time for it.
+#[track_caller]
+pub fn size(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}")))
 }

@@ -119,6 +119,20 @@ impl fmt::Display for Ist {
 pub struct Utc(pub i64);
 
 impl Utc {
+    /// Reads what [`Utc::text`] writes, and parts of a second, which are passed over; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
+        let date: Date = date.parse().ok()?;
+        let (clock, parts) = clock.split_once('.').unwrap_or((clock, "0"));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let mut fields =
+            clock.split(':').map(|field| field.parse::<u32>().ok().filter(|_| field.len() == 2 && digits(field)));
+        let (hour, minute, second) = (fields.next()??, fields.next()??, fields.next()??);
+        let fits = hour < 24 && minute < 60 && second < 60 && fields.next().is_none() && digits(parts);
+        let second = i64::from(hour * 3_600 + minute * 60 + second);
+        fits.then(|| Self(i64::from(date.0) * DAY_S + second))
+    }
+
     /// The text, without memory of its own: it is written for every value of an indicator.
     pub fn text(self) -> UtcText {
         let (year, month, day) = Date(self.0.div_euclid(DAY_S) as i32).civil();
@@ -167,6 +181,27 @@ mod tests {
         assert_eq!(Utc(1_762_257_900).to_string(), "2025-11-04T12:05:00Z");
         assert_eq!(Utc(0).to_string(), "1970-01-01T00:00:00Z");
         assert_eq!(Utc(951_868_799).to_string(), "2000-02-29T23:59:59Z");
+    }
+
+    #[test]
+    fn utc_is_read_as_it_is_written() {
+        for text in ["2026-08-03T03:45:59Z", "1969-12-31T23:59:59Z", "2024-02-29T00:00:00Z"] {
+            assert_eq!(Utc::parse(text).map(|utc| utc.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(Utc::parse("1970-01-01T00:01:00.250Z").unwrap().0, 60);
+        for wrong in [
+            "",
+            "2026-08-03",
+            "2026-08-03T03:45Z",
+            "2026-08-03T03:45:60Z",
+            "2026-13-03T03:45:00Z",
+            "2026-08-03T03:45:00+05:30",
+            "2026-08-03T3:45:00Z",
+            "2026-08-03T+3:45:00Z",
+            "2026-08-03T03:45:00.xZ",
+        ] {
+            assert!(Utc::parse(wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

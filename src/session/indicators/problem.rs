@@ -80,6 +80,12 @@ impl Problem {
         Self { code: Some("AUTH_ERROR"), ..Self::of(Kind::Forbidden, "token", text) }
     }
 
+    /// A session that is not resumed.
+    pub fn resume(text: impl std::fmt::Display) -> Self {
+        let text = format!("resume: {text}; subscribe anew");
+        Self { kind: Kind::Forbidden, text, field: Some("token"), limit: None, code: Some("RESUME_REFUSED") }
+    }
+
     /// The engine computes as much as it may.
     pub fn full(full: Full) -> Self {
         Self { kind: Kind::Busy, ..Self::limit("indicators", full.0, format!("{full} (max_indicators)")) }

@@ -1,9 +1,10 @@
 //! What is said to clients of `/indicators/*` besides values. Times are RFC 3339, UTC.
 
-use super::subscriptions::Removed;
+use super::subscriptions::{Entry, Joined, Removed};
 use crate::clock::Clock;
 use crate::market::calendar::Utc;
 use crate::market::indicator::IndicatorId;
+use crate::resume::IndicatorState;
 use serde_json::{Map, Value, json};
 
 /// The time now.
@@ -21,6 +22,26 @@ pub fn subscribed(list: &str, indicators: &[IndicatorId], values: Map<String, Va
     let mut data = json!({"initial_values": values});
     data[list] = ids(indicators.iter());
     success(format!("Subscribed to {}", count(indicators.len())), data)
+}
+
+/// The answer to a resumption: what it has again, in the client's words, and what it has not.
+pub fn resumed(ws_conn_id: &str, joined: Joined, lost: &[IndicatorState], since: f64) -> Value {
+    let total = joined.values.iter().map(|(entry, _)| entry.indicators.len()).sum();
+    let subscriptions: Vec<Value> = joined
+        .values
+        .into_iter()
+        .map(|(Entry { wording, indicators }, values)| {
+            json!({"symbol": &*wording.symbol, "timeframe": &*wording.timeframe, "indicators": ids(indicators.iter()),
+                "initial_values": values})
+        })
+        .collect();
+    let lost: Vec<Value> = lost
+        .iter()
+        .map(|group| json!({"symbol": group.symbol, "timeframe": group.timeframe, "indicators": group.ids}))
+        .collect();
+    let data = json!({"status": "resumed", "ws_conn_id": ws_conn_id, "subscriptions": subscriptions, "lost": lost,
+        "since": Utc(since as i64).to_string(), "gap": joined.gap});
+    success(format!("Resumed {}", count(total)), data)
 }
 
 /// The answer to the end of subscriptions on a connection of its own.

@@ -1,14 +1,17 @@
 //! `/indicators/v2/stream` and `/indicators/stream`: requests in, replies out. A task on the control side per connection.
 
+mod resume;
+
 use super::ledger::Seat;
 use super::problem::{Asked, Problem};
 use super::reply::{self, now, success};
-use super::subscriptions::{MemberId, Subscriptions};
+use super::subscriptions::{Inventory, MemberId, Subscriptions};
 use crate::account::audit::Event;
 use crate::identity::permissions::Permissions;
 use crate::identity::principal::{Principal, Proof};
 use crate::identity::refusal::Refusal;
 use crate::market::InstrumentToken;
+use crate::resume::SessionState;
 use crate::secret::Secret;
 use crate::session::connection::{Arrival, Connection, Context, Heard};
 use crate::session::door::Change;
@@ -99,6 +102,7 @@ impl Stream {
                     }
                 }
                 Heard::Nothing => {}
+                Heard::Bell => self.note().await,
                 Heard::End(last) => return last,
             }
         }
@@ -137,10 +141,13 @@ impl Stream {
             Protocol::Legacy => context.indicators.clients.connect(context, &who),
         };
         let seat = context.indicators.ledger.seat(&who.user);
-        match subscriptions.join(context, &inbox).await {
-            Ok(member) => {
-                self.desk = Some(Desk { subscriptions, member, who, _seat: seat });
+        match subscriptions.join(context, (&inbox, &self.connection.bell), |_| None).await {
+            Ok(joined) => {
+                self.desk = Some(Desk { subscriptions, member: joined.id, who, _seat: seat });
                 self.note().await;
+                if let Some(request) = self.connection.asked_to_resume() {
+                    self.resume(request).await?;
+                }
                 Ok(())
             }
             Err(problem) => {
@@ -165,6 +172,7 @@ impl Stream {
             Ok(IndicatorRequest::Ping) => {
                 self.say(&json!({"type": "pong", "timestamp": now(&self.context.clock)})).await;
             }
+            Ok(IndicatorRequest::Resume(request)) => return self.resume(request).await,
             Ok(IndicatorRequest::Subscribe(wanted)) => self.subscribe(&wanted).await,
             Ok(IndicatorRequest::Unsubscribe(unwanted)) => self.unsubscribe(&unwanted).await,
             Err(fault) => self.say(&Problem::from(fault).message(Asked::Other)).await,
@@ -205,15 +213,22 @@ impl Stream {
         self.say(&success("Token refreshed", data)).await;
     }
 
-    async fn subscribe(&self, wanted: &Wanted) {
+    async fn subscribe(&mut self, wanted: &Wanted) {
         let Some(desk) = &self.desk else { return };
         match desk.subscriptions.subscribe(&self.context, &self.permissions(), wanted).await {
             Ok(values) => {
+                let Connection { watch, ticket, .. } = &mut self.connection;
+                let resume_token = ticket.issue(watch.principal()).cloned();
+                ticket.heard();
                 self.note().await;
                 self.connection.record(&Event::Subscribe { tokens: 1, unknown: 0, mode: "indicators", all: false });
                 self.connection.count_topics(&wanted.indicators);
                 let list = if self.protocol == Protocol::V2 { "indicators" } else { "subscriptions" };
-                self.say(&reply::subscribed(list, &wanted.indicators, values)).await;
+                let mut reply = reply::subscribed(list, &wanted.indicators, values);
+                if let Some(token) = resume_token {
+                    reply["data"]["resume_token"] = token.reveal().into();
+                }
+                self.say(&reply).await;
             }
             Err(problem) => self.say(&problem.message(Asked::Subscribe)).await,
         }
@@ -236,9 +251,12 @@ impl Stream {
         }
     }
 
-    /// Shows operators what it has.
+    /// Shows operators what it has, and notes it, so that it survives the connection.
     async fn note(&self) {
         let Some(desk) = &self.desk else { return };
+        let Inventory { groups, changed_at } = desk.subscriptions.inventory().await;
+        let connection = self.id.clone();
+        self.connection.ticket.note(SessionState { connection, indicators: groups, changed_at, stream: None });
         let entries = desk.subscriptions.entries().await;
         let mut tokens: Vec<InstrumentToken> = entries.keys().map(|(token, _)| *token).collect();
         tokens.dedup();

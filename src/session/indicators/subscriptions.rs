@@ -6,7 +6,7 @@
 
 use super::ledger::{Computation, Share};
 use super::problem::{Kind, Problem};
-use crate::engine::command::{Granted, Topic, Wish};
+use crate::engine::command::{Granted, Known, Since, Topic, Wish};
 use crate::engine::view::{Subscriber, Wording};
 use crate::fanout::series::Subscription;
 use crate::fanout::slot::Inbox;
@@ -14,6 +14,7 @@ use crate::identity::permissions::Permissions;
 use crate::kite::instruments::Instrument;
 use crate::market::indicator::{IndicatorId, Name};
 use crate::market::{InstrumentToken, Timeframe};
+use crate::resume::IndicatorState;
 use crate::session::admission::Holding;
 use crate::session::connection::Context;
 use crate::wire::Format;
@@ -21,7 +22,7 @@ use crate::wire::indicator_request::{Unwanted, Wanted};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 /// A timeframe of an instrument.
 pub type SeriesKey = (InstrumentToken, Timeframe);
@@ -44,14 +45,35 @@ pub struct Removed {
     pub id: IndicatorId,
 }
 
+/// What there is, as it outlives the set.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Inventory {
+    /// A group for each timeframe of an instrument.
+    pub groups: Vec<IndicatorState>,
+    /// When they were changed last, Unix seconds; 0 for never.
+    pub changed_at: f64,
+}
+
 /// A connection's number in its set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemberId(u64);
+
+/// A connection that has joined.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its number.
+    pub id: MemberId,
+    /// What was known of each entry, by indicator: `null` for what was not.
+    pub values: Vec<(Entry, Map<String, Value>)>,
+    /// Values of closed bars may be missing from those that were asked for.
+    pub gap: bool,
+}
 
 #[derive(Debug)]
 struct Member {
     id: MemberId,
     inbox: Arc<Inbox>,
+    bell: Arc<Notify>,
     subscriptions: HashMap<Computation, Arc<Subscription>>,
 }
 
@@ -65,6 +87,7 @@ struct State {
     members: Vec<Member>,
     /// Numbers that were given away.
     numbers: u64,
+    changed_at: f64,
     holding: Holding,
     share: Share,
 }
@@ -76,6 +99,7 @@ impl Subscriptions {
             entries: BTreeMap::new(),
             members: Vec::new(),
             numbers: 0,
+            changed_at: 0.0,
             holding: context.admission.holding(user),
             share: context.indicators.ledger.share(user),
         }))
@@ -86,29 +110,74 @@ impl Subscriptions {
         self.0.lock().await.entries.clone()
     }
 
-    /// A connection joins: it gets what is known of everything subscribed, and all that follows.
+    /// What there is, as it is kept.
+    pub async fn inventory(&self) -> Inventory {
+        let state = self.0.lock().await;
+        let group = |entry: &Entry| IndicatorState {
+            symbol: entry.wording.symbol.to_string(),
+            timeframe: entry.wording.timeframe.to_string(),
+            ids: entry.indicators.iter().map(IndicatorId::to_string).collect(),
+        };
+        Inventory { groups: state.entries.values().map(group).collect(), changed_at: state.changed_at }
+    }
+
+    /// Has what was kept, in place of what there is, unless that is newer; returns the groups that may not be had or do
+    /// not fit any more.
+    pub async fn restore(&self, context: &Context, permissions: &Permissions, kept: Inventory) -> Vec<IndicatorState> {
+        let mut state = self.0.lock().await;
+        if kept.changed_at <= state.changed_at {
+            return Vec::new();
+        }
+        state.remove(context, |_, _| true).await;
+        let mut lost = Vec::new();
+        for group in kept.groups {
+            let restored = match wanted(&group) {
+                Some(wanted) => state.subscribe(context, permissions, &wanted).await.is_ok(),
+                None => false,
+            };
+            if !restored {
+                lost.push(group);
+            }
+        }
+        // It is as old as it was.
+        state.changed_at = kept.changed_at;
+        lost
+    }
+
+    /// A connection joins: it gets what is known of everything subscribed, and all that follows; before it what closed
+    /// since it had the values that `since` names. Its bell rings when others change the set.
     ///
     /// # Errors
     /// When the engine has no room for what it had given up, or has stopped.
-    pub async fn join(&self, context: &Context, inbox: &Arc<Inbox>) -> Result<MemberId, Problem> {
+    pub async fn join(
+        &self,
+        context: &Context,
+        (inbox, bell): (&Arc<Inbox>, &Arc<Notify>),
+        since: impl Fn(&Wording) -> Option<Since>,
+    ) -> Result<Joined, Problem> {
         let mut state = self.0.lock().await;
         state.numbers += 1;
-        let mut member =
-            Member { id: MemberId(state.numbers), inbox: Arc::clone(inbox), subscriptions: HashMap::new() };
+        let (inbox, bell) = (Arc::clone(inbox), Arc::clone(bell));
+        let mut member = Member { id: MemberId(state.numbers), inbox, bell, subscriptions: HashMap::new() };
+        let mut joined = Joined { id: member.id, values: Vec::new(), gap: false };
         for (key, entry) in &state.entries {
-            match begin(context, *key, entry, &[&member]).await {
-                Ok(begun) => {
-                    member.subscriptions.extend(begun.into_iter().map(|(_, computation, of, _)| (computation, of)));
-                }
+            let begun = match begin(context, *key, entry, &[&member], since(&entry.wording)).await {
+                Ok(begun) => begun,
                 Err(problem) => {
                     context.engine.end(member.subscriptions.into_values().collect()).await;
                     return Err(problem);
                 }
+            };
+            let mut values = Map::new();
+            for (_, computation, of, known) in begun {
+                member.subscriptions.insert(computation, of);
+                values.insert(computation.2.to_string(), known.value);
+                joined.gap |= known.gap;
             }
+            joined.values.push((entry.clone(), values));
         }
-        let id = member.id;
         state.members.push(member);
-        Ok(id)
+        Ok(joined)
     }
 
     /// A connection has ended.
@@ -130,53 +199,7 @@ impl Subscriptions {
         permissions: &Permissions,
         wanted: &Wanted,
     ) -> Result<Map<String, Value>, Problem> {
-        let token = instrument(context, permissions, &wanted.symbol, &wanted.indicators)?;
-        let key = (token, wanted.timeframe);
-        let mut guard = self.0.lock().await;
-        let state = &mut *guard;
-        state.check(context, permissions, key, wanted.indicators.len())?;
-        let computations =
-            |entry: &Entry| -> Vec<Computation> { entry.indicators.iter().map(|id| (key.0, key.1, *id)).collect() };
-        let wording =
-            Wording { symbol: wanted.symbol.as_str().into(), timeframe: wanted.timeframe_text.as_str().into() };
-        let entry = Entry { wording, indicators: wanted.indicators.clone() };
-        let (new, old) = (computations(&entry), state.entries.get(&key).map(computations).unwrap_or_default());
-        let over: Vec<_> = old.iter().filter(|one| !new.contains(one)).copied().collect();
-        let held = state.entries.keys().any(|(other, _)| *other == token);
-        state.holding.add(&[token]).map_err(|refusal| Problem::limit("symbol", refusal.limit(), refusal))?;
-        let most = context.indicators.limits.per_user;
-        let begun = match state.share.change(&new, &over, most) {
-            Ok(()) => begin(context, key, &entry, &state.members.iter().collect::<Vec<_>>()).await,
-            Err(full) => Err(Problem::limit(
-                "indicators",
-                full.most,
-                format!(
-                    "{} different ones would be too many for one user; at most {most} (max_indicators_per_user)",
-                    full.wanted
-                ),
-            )),
-        };
-        let begun = match begun {
-            Ok(begun) => begun,
-            Err(problem) => {
-                let more: Vec<_> = new.iter().filter(|one| !old.contains(one)).copied().collect();
-                // It had them a moment ago.
-                let _ = state.share.change(&over, &more, usize::MAX);
-                if !held {
-                    state.holding.remove(&[token]);
-                }
-                return Err(problem);
-            }
-        };
-        state.entries.insert(key, entry);
-        let ended = state.take(&old);
-        let mut values = Map::new();
-        for (at, computation, of, value) in begun {
-            state.members[at].subscriptions.insert(computation, of);
-            values.insert(computation.2.to_string(), value);
-        }
-        context.engine.end(ended).await;
-        Ok(values)
+        self.0.lock().await.subscribe(context, permissions, wanted).await
     }
 
     /// Takes away what is named and there.
@@ -211,6 +234,68 @@ impl Subscriptions {
 }
 
 impl State {
+    /// Somebody has changed it.
+    fn changed(&mut self, context: &Context) {
+        // Never twice the same: of two states the newer one counts.
+        self.changed_at = context.clock.unix_seconds().max(self.changed_at.next_up());
+        self.members.iter().for_each(|member| member.bell.notify_one());
+    }
+
+    /// See [`Subscriptions::subscribe`].
+    async fn subscribe(
+        &mut self,
+        context: &Context,
+        permissions: &Permissions,
+        wanted: &Wanted,
+    ) -> Result<Map<String, Value>, Problem> {
+        let token = instrument(context, permissions, &wanted.symbol, &wanted.indicators)?;
+        let key = (token, wanted.timeframe);
+        self.check(context, permissions, key, wanted.indicators.len())?;
+        let computations =
+            |entry: &Entry| -> Vec<Computation> { entry.indicators.iter().map(|id| (key.0, key.1, *id)).collect() };
+        let wording =
+            Wording { symbol: wanted.symbol.as_str().into(), timeframe: wanted.timeframe_text.as_str().into() };
+        let entry = Entry { wording, indicators: wanted.indicators.clone() };
+        let (new, old) = (computations(&entry), self.entries.get(&key).map(computations).unwrap_or_default());
+        let over: Vec<_> = old.iter().filter(|one| !new.contains(one)).copied().collect();
+        let held = self.entries.keys().any(|(other, _)| *other == token);
+        self.holding.add(&[token]).map_err(|refusal| Problem::limit("symbol", refusal.limit(), refusal))?;
+        let most = context.indicators.limits.per_user;
+        let begun = match self.share.change(&new, &over, most) {
+            Ok(()) => begin(context, key, &entry, &self.members.iter().collect::<Vec<_>>(), None).await,
+            Err(full) => Err(Problem::limit(
+                "indicators",
+                full.most,
+                format!(
+                    "{} different ones would be too many for one user; at most {most} (max_indicators_per_user)",
+                    full.wanted
+                ),
+            )),
+        };
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(problem) => {
+                let more: Vec<_> = new.iter().filter(|one| !old.contains(one)).copied().collect();
+                // It had them a moment ago.
+                let _ = self.share.change(&over, &more, usize::MAX);
+                if !held {
+                    self.holding.remove(&[token]);
+                }
+                return Err(problem);
+            }
+        };
+        self.entries.insert(key, entry);
+        let ended = self.take(&old);
+        let mut values = Map::new();
+        for (at, computation, of, known) in begun {
+            self.members[at].subscriptions.insert(computation, of);
+            values.insert(computation.2.to_string(), known.value);
+        }
+        context.engine.end(ended).await;
+        self.changed(context);
+        Ok(values)
+    }
+
     /// Whether there is room for `count` indicators in place of those of `key`.
     fn check(&self, context: &Context, permissions: &Permissions, key: SeriesKey, count: usize) -> Result<(), Problem> {
         let others = self.entries.iter().filter(|(other, _)| **other != key);
@@ -253,15 +338,35 @@ impl State {
         let _ = self.share.change(&[], &computations, usize::MAX);
         let ended = self.take(&computations);
         context.engine.end(ended).await;
+        if !removed.is_empty() {
+            self.changed(context);
+        }
         removed
     }
 }
 
 /// Where a member stands, what it gets, its subscription, and what was known.
-type Begun = (usize, Computation, Arc<Subscription>, Value);
+type Begun = (usize, Computation, Arc<Subscription>, Known);
+
+/// What a group asks for; `None` for one that no client can have written.
+fn wanted(group: &IndicatorState) -> Option<Wanted> {
+    let indicators = group.ids.iter().map(|id| id.parse().ok()).collect::<Option<Vec<_>>>()?;
+    Some(Wanted {
+        symbol: group.symbol.clone(),
+        timeframe: group.timeframe.parse().ok()?,
+        timeframe_text: group.timeframe.clone(),
+        indicators,
+    })
+}
 
 /// Begins the subscriptions of an entry for some connections, all or none.
-async fn begin(context: &Context, key: SeriesKey, entry: &Entry, members: &[&Member]) -> Result<Vec<Begun>, Problem> {
+async fn begin(
+    context: &Context,
+    key: SeriesKey,
+    entry: &Entry,
+    members: &[&Member],
+    since: Option<Since>,
+) -> Result<Vec<Begun>, Problem> {
     let (token, timeframe) = key;
     let mut begun = Vec::new();
     let mut wishes = Vec::new();
@@ -272,9 +377,9 @@ async fn begin(context: &Context, key: SeriesKey, entry: &Entry, members: &[&Mem
                 topic: Topic::Indicator { token, timeframe, id: *id },
                 wording: entry.wording.clone(),
                 subscriber: Subscriber { of: Arc::clone(&of), inbox: Arc::clone(&member.inbox), format: Format::Json },
-                since: None,
+                since,
             });
-            begun.push((at, (token, timeframe, *id), of, Value::Null));
+            begun.push((at, (token, timeframe, *id), of, Known::default()));
         }
     }
     if wishes.is_empty() {
@@ -284,7 +389,7 @@ async fn begin(context: &Context, key: SeriesKey, entry: &Entry, members: &[&Mem
     let mut full = None;
     for (one, granted) in begun.iter_mut().zip(granted) {
         match granted {
-            Ok(known) => one.3 = known.value,
+            Ok(known) => one.3 = known,
             Err(refused) => full = Some(refused),
         }
     }

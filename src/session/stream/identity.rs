@@ -3,7 +3,6 @@
 use super::{Stream, as_strings};
 use crate::identity::principal::Proof;
 use crate::identity::refusal::Refusal;
-use crate::resume::Ticket;
 use crate::secret::Secret;
 use crate::wire::Encoding;
 use crate::wire::close::Close;
@@ -21,8 +20,6 @@ impl Stream {
             self.refuse_field("action", "auth: this connection is known already; refresh takes a newer token").await;
         } else {
             self.connection.authenticate(token).await.map_err(Refusal::close)?;
-            // What it had as nobody is not to be found under its name.
-            self.ticket = Ticket::new(Arc::clone(&self.context.sessions));
             self.settle("authenticated").await;
             self.resume_from_query().await;
         }

@@ -1,13 +1,12 @@
 //! A client that comes back: see [`crate::resume`].
 
 use super::{Stream, as_strings, parse_timeframes};
-use crate::account::audit::{Event, Outcome};
-use crate::engine::command::Since;
 use crate::fanout::slot::Slot;
 use crate::market::{InstrumentToken, Mode, Timeframe};
-use crate::resume::{Restored, SessionState, StreamState};
+use crate::resume::{SessionState, StreamState};
 use crate::session::charts::Plan;
-use crate::wire::request::{Cursor, ResumeRequest};
+use crate::session::comeback::Comeback;
+use crate::wire::resume::ResumeRequest;
 use crate::wire::{Encoding, Format};
 use serde_json::json;
 use std::sync::Arc;
@@ -15,36 +14,27 @@ use std::sync::Arc;
 impl Stream {
     /// What the handshake's query asked for.
     pub(super) async fn resume_from_query(&mut self) {
-        if let Some(token) = self.resuming.take() {
-            self.resume(ResumeRequest { token, cursor: Cursor::default() }).await;
+        if let Some(request) = self.connection.asked_to_resume() {
+            self.resume(request).await;
         }
     }
 
     /// Gives a client that comes back what it had, as far as it may have it still, and what it missed.
     pub(super) async fn resume(&mut self, request: ResumeRequest) {
         // Missed bars wait in an inbox that the tab does not know yet: so they come behind the reply.
-        if self.connection.opened_inbox().is_some() || self.ticket.token().is_some() {
+        if self.connection.opened_inbox().is_some() || self.connection.ticket.token().is_some() {
             return self.refuse_field("action", "resume: only on a new connection, before it subscribes").await;
         }
-        let principal = Arc::clone(self.connection.watch.principal());
-        let restored = match self.ticket.restore(&request.token, &principal).await {
-            Ok(restored) => restored,
+        match self.connection.restore(request).await {
+            Ok((state, comeback)) => self.restore(state.stream.unwrap_or_default(), &comeback).await,
             Err(refused) => {
-                let peer = &self.connection.info.peer;
-                let event = Event::AuthRefused { peer, reason: refused.audit() };
-                let id = &self.connection.info.id;
-                self.context.account.audit.record(&principal.user, id, &event, Outcome::Refused);
                 let text = format!("resume: {refused}; subscribe anew");
-                return self
-                    .say(&json!({"type": "error", "error": text, "field": "token", "code": "resume_refused"}))
-                    .await;
+                self.say(&json!({"type": "error", "error": text, "field": "token", "code": "resume_refused"})).await;
             }
-        };
-        let Restored { state: SessionState { stream, .. }, seen_at } = restored;
-        self.restore(stream.unwrap_or_default(), &request.cursor, seen_at).await;
+        }
     }
 
-    async fn restore(&mut self, state: StreamState, cursor: &Cursor, seen_at: f64) {
+    async fn restore(&mut self, state: StreamState, comeback: &Comeback) {
         let permissions = self.permissions();
         let (mut tokens, mut gone): (Vec<_>, Vec<_>) =
             state.tokens.iter().copied().map(InstrumentToken).partition(|token| permissions.allows(*token));
@@ -74,15 +64,15 @@ impl Stream {
         self.slots = subscribed.iter().map(|slot| (slot.token, Arc::clone(slot))).collect();
         let slots = if all { self.context.board.subscribe_all(&inbox, encoding) } else { subscribed };
         let since = |token: Option<InstrumentToken>, timeframe: &str| {
-            let bar = token.and_then(|token| cursor.bars.get(&format!("{token}:{timeframe}")));
-            Some(bar.map_or(Since::Time(cursor.since.unwrap_or(seen_at)), |start| Since::Bar(*start)))
+            let instrument = token.map(|token| token.to_string()).unwrap_or_default();
+            Some(comeback.since(&instrument, timeframe))
         };
         let gap = self.charts.begin_since(&self.plan, &inbox, since).await;
         let mut message = json!({"type": "resumed", "tokens": as_strings(&tokens), "timeframes": self.timeframes(),
             "throttle_ms": self.throttle_ms, "batch": self.batch, "batch_size": self.batch_size,
             "format": self.format.name(), "mode": self.mode.name(), "live_candles": self.plan.live, "all": all,
-            "since": cursor.since.unwrap_or(seen_at), "gap": gap});
-        if let Some(token) = self.ticket.token() {
+            "since": comeback.had_until(), "gap": gap});
+        if let Some(token) = self.connection.ticket.token() {
             message["resume_token"] = token.reveal().into();
         }
         if let Some(when) = &self.when {
@@ -100,7 +90,7 @@ impl Stream {
 
     /// Notes what the connection has, so that it survives it.
     pub(super) fn remember(&self) {
-        if self.ticket.token().is_none() {
+        if self.connection.ticket.token().is_none() {
             return;
         }
         let mut tokens: Vec<u32> = self.slots.keys().map(|token| token.0).collect();
@@ -118,6 +108,7 @@ impl Stream {
             live_candles: self.plan.live,
             when: self.when.as_deref().copied(),
         };
-        self.ticket.note(SessionState { stream: Some(stream), ..SessionState::default() });
+        self.connection.ticket.heard();
+        self.connection.ticket.note(SessionState { stream: Some(stream), ..SessionState::default() });
     }
 }

@@ -5,6 +5,7 @@ use crate::account::audit::Event;
 use crate::fanout::slot::Slot;
 use crate::identity::principal::Proof;
 use crate::session::charts::Plan;
+use crate::session::connection::Connection;
 use crate::session::door::Change;
 use crate::wire::Encoding;
 use crate::wire::request::{Selection, Subscribe};
@@ -84,9 +85,9 @@ impl Stream {
         }
         (self.throttle_ms, self.batch) = (subscribe.throttle_ms, subscribe.batch);
         self.batch_size = subscribe.batch_size;
-        let principal = self.connection.watch.principal();
-        if (subscribe.resume || principal.proof == Proof::Jwt)
-            && let Some(token) = self.ticket.issue(principal)
+        let Connection { watch, ticket, .. } = &mut self.connection;
+        if (subscribe.resume || watch.principal().proof == Proof::Jwt)
+            && let Some(token) = ticket.issue(watch.principal())
         {
             message["resume_token"] = token.reveal().into();
         }
