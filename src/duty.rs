@@ -36,6 +36,12 @@ const WAKE: Token = Token(usize::MAX);
 /// Packets a feed may hand over before the writers have their turn: below the smallest default ring, so that a burst in
 /// one token does not run over the ring of a tab that keeps up.
 const BUDGET: usize = 128;
+/// How long a feed may have more than its budget before everything is taken in at once. What waits upstream grows old
+/// unseen, and no ring can let go of it; what has been taken in is conflated where a tab's ring is full, so that more than
+/// the machine can send costs values, evenly, and not their age.
+const LATE_NS: u64 = 10_000_000;
+/// Packets that are taken in then: far below what fits in the queue of the engine, which must not miss any.
+const FLOOD: usize = 16_384;
 /// How long a patient feed waits for tabs that are behind and do not read before it goes on.
 const PATIENCE_NS: u64 = 1_000_000_000;
 /// Ticks that may wait for the engine before a patient feed waits for it.
@@ -168,18 +174,31 @@ pub struct FeedPart {
     waiting_since_ns: Option<u64>,
     /// How often full sockets had had room again then.
     moved: u64,
+    /// Since when the feed has had more than it could hand over, monotonic.
+    behind_since_ns: Option<u64>,
 }
 
 impl FeedPart {
     /// Puts the parts together.
     pub fn new(feed: Box<dyn Feed>, publisher: Publisher, door: Arc<FeedDoor>, writers: Vec<Arc<Door>>) -> Self {
-        Self { feed, publisher, door, writers, engine: None, waiting_since_ns: None, moved: 0 }
+        Self { feed, publisher, door, writers, engine: None, waiting_since_ns: None, moved: 0, behind_since_ns: None }
     }
 
     /// Lets a patient feed wait for the engine too.
     pub fn with_engine(mut self, engine: Arc<Inbox>) -> Self {
         self.engine = Some(engine);
         self
+    }
+
+    /// Polls the feed and publishes what it hands over; the number of messages.
+    fn poll(&mut self, now_ns: u64, woken_ns: u64) -> usize {
+        let late = self.behind_since_ns.is_some_and(|since_ns| now_ns >= since_ns + LATE_NS);
+        let budget = if late { FLOOD } else { BUDGET };
+        let publisher = &mut self.publisher;
+        let messages = self.feed.poll(now_ns, budget, &mut |message| publisher.message(message, woken_ns));
+        let more = messages > 0 && !self.feed.patient() && self.feed.due_ns().is_some_and(|due_ns| due_ns <= now_ns);
+        self.behind_since_ns = more.then(|| self.behind_since_ns.unwrap_or(now_ns));
+        messages
     }
 
     /// Whether a patient feed should leave the tabs time.
@@ -291,8 +310,7 @@ impl Duty {
             }
             let now_ns = self.clock.now_ns();
             if !part.must_wait(congested, self.congestion.moved(), now_ns) {
-                let (publisher, woken_ns) = (&mut part.publisher, self.woken_ns);
-                let messages = part.feed.poll(now_ns, BUDGET, &mut |message| publisher.message(message, woken_ns));
+                let messages = part.poll(now_ns, self.woken_ns);
                 work += messages;
                 if messages > 0 {
                     self.congestion.publish();

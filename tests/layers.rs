@@ -244,10 +244,12 @@ const HOT: &[&str] = &[
     "src/session/batch.rs",
     "src/session/envelope.rs",
     "src/session/lane.rs",
+    "src/session/outlet.rs",
     "src/session/packets.rs",
     "src/session/tab.rs",
+    "src/session/turn.rs",
     "src/session/writer.rs",
-    "src/stats.rs",
+    "src/stats/",
 ];
 
 /// What stops a thread, or writes for somebody to read, whether anybody does or not. Warnings and errors are for what

@@ -1,6 +1,6 @@
 //! Messages of one tab that wait to leave together.
 
-use super::turn::Turn;
+use super::turn::{Stamp, Turn};
 use crate::wire::{Format, push};
 
 /// See the module. **Thread**: the writer's.
@@ -14,8 +14,8 @@ pub struct Batch {
     count: u32,
     /// When it must leave even if it is not full, monotonic.
     due_ns: u64,
-    /// When each message that counts as a latency was received.
-    stamps: Vec<u64>,
+    /// How old each message is whose age counts.
+    stamps: Vec<Stamp>,
 }
 
 impl Batch {
@@ -25,14 +25,14 @@ impl Batch {
     }
 
     /// Adds a message; sends the batch when it is full.
-    pub fn push(&mut self, body: &[u8], received_ns: Option<u64>, turn: &mut Turn<'_>) {
+    pub fn push(&mut self, body: &[u8], stamp: Option<Stamp>, turn: &mut Turn<'_>) {
         if self.count == 0 {
             self.due_ns = turn.now_ns + turn.batch_delay_ns;
         } else if self.format == Format::Json {
             self.bodies.push(b',');
         }
         self.bodies.extend_from_slice(body);
-        self.stamps.extend(received_ns);
+        self.stamps.extend(stamp);
         self.count += 1;
         if self.count >= self.size {
             self.flush(turn);

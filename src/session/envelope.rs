@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::packets::Packets;
 use super::tab::Delivery;
-use super::turn::Turn;
+use super::turn::{Stamp, Turn};
 use crate::wire::Format;
 use crate::wire::frame::Span;
 
@@ -30,13 +30,13 @@ impl Envelope {
 
     /// Puts in a message that is written already, as a frame and as the body in it.
     #[inline]
-    pub fn put(&mut self, (frame, body): (&[u8], &[u8]), received_ns: u64, turn: &mut Turn<'_>) {
+    pub fn put(&mut self, (frame, body): (&[u8], &[u8]), stamp: Stamp, turn: &mut Turn<'_>) {
         match self {
             Self::Single => turn.out.extend_from_slice(frame),
-            Self::Batch(batch) => return batch.push(body, Some(received_ns), turn),
+            Self::Batch(batch) => return batch.push(body, Some(stamp), turn),
             Self::Packets(packets) => packets.push(turn, |out| out.extend_from_slice(body)),
         }
-        turn.stamps.push(received_ns);
+        turn.stamps.push(stamp);
     }
 
     /// Puts in a message that is to be written. It has no stamp: its value may be old.

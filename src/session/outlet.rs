@@ -3,7 +3,7 @@
 //! When the socket takes less than offered, the rest is kept, with its place, and nothing more is tried until the socket
 //! says that it has room.
 
-use super::turn::Turn;
+use super::turn::{Stamp, Turn};
 use crate::stats::{Counter, Stop};
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
@@ -51,7 +51,7 @@ pub struct Outlet {
     /// What the socket did not take, and how much of it has left since.
     unsent: Vec<u8>,
     unsent_at: usize,
-    /// The oldest message in `unsent`, and how many: their latency is counted when they leave.
+    /// The oldest message in `unsent`, and how many: their age is counted when they leave.
     unsent_stamps: (u64, u64),
     /// Bytes of replies in what was offered and has not left whole.
     replies: u64,
@@ -95,9 +95,9 @@ impl Outlet {
         self.dead || !self.unsent.is_empty()
     }
 
-    /// Hands `bytes` to the operating system, behind what it has not taken yet. `stamps` tell when the tick messages in
-    /// it were received, `replies` how many of the bytes are replies.
-    pub fn write(&mut self, bytes: &[u8], stamps: &[u64], replies: u64, turn: &mut Turn<'_>) -> Written {
+    /// Hands `bytes` to the operating system, behind what it has not taken yet. `stamps` tell how old the tick messages in
+    /// it are, `replies` how many of the bytes are replies.
+    pub fn write(&mut self, bytes: &[u8], stamps: &[Stamp], replies: u64, turn: &mut Turn<'_>) -> Written {
         self.replies += replies;
         if self.dead {
             // The reading half may wait for its replies to leave: they never will.
@@ -119,18 +119,19 @@ impl Outlet {
             self.stats.blocked_since_ns.set(turn.now_ns);
             return self.keep(&bytes[written..], stamps, turn.now_ns);
         }
-        for received_ns in stamps {
-            turn.recorder.record(Stop::Total, turn.now_ns.saturating_sub(*received_ns));
+        for stamp in stamps {
+            turn.recorder.record(stamp.stop(), turn.now_ns.saturating_sub(stamp.received_ns()));
         }
         self.settle_replies();
         Written::All
     }
 
     /// Keeps what the socket does not take. Exactly as much memory as is needed: this is what a frozen tab costs.
-    fn keep(&mut self, bytes: &[u8], stamps: &[u64], now_ns: u64) -> Written {
+    fn keep(&mut self, bytes: &[u8], stamps: &[Stamp], now_ns: u64) -> Written {
         let (oldest, messages) = self.unsent_stamps;
         let oldest = if messages == 0 { now_ns } else { oldest };
-        self.unsent_stamps = (stamps.iter().copied().fold(oldest, u64::min), messages + stamps.len() as u64);
+        self.unsent_stamps =
+            (stamps.iter().map(|stamp| stamp.received_ns()).fold(oldest, u64::min), messages + stamps.len() as u64);
         self.unsent.reserve_exact(bytes.len());
         self.unsent.extend_from_slice(bytes);
         self.stats.unsent.set((self.unsent.len() - self.unsent_at) as u64);
@@ -155,7 +156,7 @@ impl Outlet {
             }
         }
         let (received_ns, messages) = std::mem::take(&mut self.unsent_stamps);
-        turn.recorder.record_many(Stop::Total, turn.now_ns.saturating_sub(received_ns), messages);
+        turn.recorder.record_many(Stop::Age, turn.now_ns.saturating_sub(received_ns), messages);
         self.unsent = Vec::new();
         self.unsent_at = 0;
         self.stats.blocked_since_ns.set(0);

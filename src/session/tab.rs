@@ -8,7 +8,7 @@ use super::door::Change;
 use super::envelope::Envelope;
 use super::lane::Lane;
 use super::outlet::{Outlet, TabStats};
-use super::turn::Turn;
+use super::turn::{Stamp, Turn};
 use crate::fanout::board::Board;
 use crate::fanout::mail::Mailbox;
 use crate::fanout::slot::{Inbox, Slot};
@@ -299,7 +299,7 @@ impl Tab {
             turn.counters.own_encodings.add(1);
             // Taken out for the time being: the envelope wants the rest of the turn.
             let mut own = std::mem::take(turn.own);
-            self.envelope.put(own.frame(id, encoding, &value, unix_ns), value.received_ns, turn);
+            self.envelope.put(own.frame(id, encoding, &value, unix_ns), Stamp::late(value.received_ns), turn);
             *turn.own = own;
         }
     }
@@ -349,7 +349,7 @@ impl Tab {
             let Update { tick, received_unix_ns, .. } = &**update;
             self.snapshot(turn, |out| push::tick_frame(out, encoding, tick, &[], *received_unix_ns, true));
         } else {
-            self.envelope.put(message, update.received_ns, turn);
+            self.envelope.put(message, Stamp::straight(update.received_ns), turn);
         }
     }
 

@@ -4,10 +4,43 @@ use crate::clock::Clock;
 use crate::fanout::board::Board;
 use crate::fanout::slot::Value;
 use crate::market::Mode;
-use crate::stats::{Recorder, WriterCounters};
+use crate::stats::{Recorder, Stop, WriterCounters};
 use crate::wire::frame::{self, Opcode, Span};
 use crate::wire::{Encoding, push};
 use rustc_hash::FxHashMap;
+
+/// When the message with a tick was received, and how the tick comes to its tab.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp(u64);
+
+/// A clock of nanoseconds takes three centuries to get there.
+const LATE: u64 = 1 << 63;
+
+impl Stamp {
+    /// Of a tick on the straight way: through the ring.
+    #[inline]
+    pub const fn straight(received_ns: u64) -> Self {
+        Self(received_ns)
+    }
+
+    /// Of a value that was looked up when it could leave: what came while the tab was behind, or throttled, is in it.
+    #[inline]
+    pub const fn late(received_ns: u64) -> Self {
+        Self(received_ns | LATE)
+    }
+
+    /// When the message was received, monotonic.
+    #[inline]
+    pub const fn received_ns(self) -> u64 {
+        self.0 & !LATE
+    }
+
+    /// What its age at `now_ns` counts as, once it has left.
+    #[inline]
+    pub const fn stop(self) -> Stop {
+        if self.0 & LATE == 0 { Stop::Total } else { Stop::Age }
+    }
+}
 
 /// See the module.
 pub struct Turn<'a> {
@@ -17,8 +50,8 @@ pub struct Turn<'a> {
     pub now_ns: u64,
     /// Where messages are put together, behind those of the tabs before.
     pub out: &'a mut Vec<u8>,
-    /// When the messages in `out` were received.
-    pub stamps: &'a mut Vec<u64>,
+    /// How old the messages in `out` are.
+    pub stamps: &'a mut Vec<Stamp>,
     /// Encodings made for one tab, in case another wants the same.
     pub own: &'a mut OwnEncodings,
     /// The writer's counters.

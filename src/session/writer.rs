@@ -4,7 +4,7 @@
 use super::door::{Command, Door};
 use super::outlet::Written;
 use super::tab::Tab;
-use super::turn::{OwnEncodings, Turn};
+use super::turn::{OwnEncodings, Stamp, Turn};
 use crate::clock::Clock;
 use crate::fanout::board::Board;
 use crate::stats::{Recorder, WriterCounters};
@@ -45,7 +45,7 @@ pub struct Writer {
     /// What has been put together for tabs and not been handed to their sockets.
     filled: Vec<Filled>,
     out: Vec<u8>,
-    stamps: Vec<u64>,
+    stamps: Vec<Stamp>,
     own: OwnEncodings,
 }
 
@@ -71,6 +71,10 @@ impl std::fmt::Debug for Writer {
 
 /// Most commands carried out in one turn, so that ticks get theirs.
 const COMMANDS_A_TURN: usize = 64;
+/// How often in a turn the tabs go round, each with its budget, before the feed has its turn again: until they have what
+/// the feed brought last, so that a ring does not run over while its socket has room; but not for ever, since a tab that
+/// subscribes to thousands of instruments is owed megabytes.
+const ROUNDS: usize = 8;
 /// Bytes put together for many tabs before they are handed to their sockets. Putting together and handing over are two
 /// loops, since each walks through memory the other has just driven out of the caches; this bounds how long the first
 /// tab waits for the last.
@@ -184,24 +188,34 @@ impl Writer {
                 work += 1;
             }
         }
-        // Only as many as stand in the lists now: what comes meanwhile has its turn after the feed's.
-        for _ in 0..self.unfinished.len() {
-            let Some(key) = self.unfinished.pop_front() else { break };
-            self.fill(key, recorder);
-            work += 1;
+        for _ in 0..ROUNDS {
+            work += self.round(recorder);
+            if self.unfinished.is_empty() {
+                break;
+            }
         }
-        for _ in 0..self.door.port.waiting() {
-            let Some(key) = self.door.port.pop() else { break };
-            self.fill(key, recorder);
-            work += 1;
-        }
-        self.hand_over(recorder);
         for round in 0..self.heartbeats.len() {
             if now_ns >= self.heartbeats[round].next_ns(&self.counters) {
                 self.heartbeats(round, now_ns, recorder);
             }
         }
         work
+    }
+
+    /// Serves every tab that has something once. Returns how many those were.
+    fn round(&mut self, recorder: &mut Recorder) -> usize {
+        // Only as many as stand in the lists now: what comes meanwhile has its turn after the feed's.
+        let (unfinished, ready) = (self.unfinished.len(), self.door.port.waiting());
+        for _ in 0..unfinished {
+            let Some(key) = self.unfinished.pop_front() else { break };
+            self.fill(key, recorder);
+        }
+        for _ in 0..ready {
+            let Some(key) = self.door.port.pop() else { break };
+            self.fill(key, recorder);
+        }
+        self.hand_over(recorder);
+        unfinished + ready
     }
 
     /// When the next turn is due although nothing comes, monotonic.

@@ -23,13 +23,16 @@ pub enum Stop {
     Writer,
     /// One write call.
     Socket,
-    /// From the message in hand until the operating system has the tab's frame.
+    /// From the message in hand until the operating system has the tab's frame, on the straight way.
     Total,
+    /// The same where a tick has not gone the straight way: the newest value of a tab that was behind or is throttled,
+    /// and what waited for a full socket to take it.
+    Age,
 }
 
 impl Stop {
     /// All, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Feed,
         Self::Packet,
         Self::Board,
@@ -39,6 +42,7 @@ impl Stop {
         Self::Writer,
         Self::Socket,
         Self::Total,
+        Self::Age,
     ];
 
     /// The name in reports and metrics.
@@ -53,6 +57,7 @@ impl Stop {
             Self::Writer => "writer",
             Self::Socket => "socket",
             Self::Total => "total",
+            Self::Age => "age",
         }
     }
 }
