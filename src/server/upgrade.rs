@@ -140,10 +140,10 @@ fn hand_over<Served>(
     handshake: Handshake,
     (entrant, resume): (Entrant, Option<Secret>),
     full: StatusCode,
-    serve: impl FnOnce(Arrival, Arc<Context>) -> Served + Send + 'static,
+    serve: impl FnOnce(Box<Arrival>, Arc<Context>) -> Served + Send + 'static,
 ) -> Response
 where
-    Served: Future<Output = ()> + Send,
+    Served: Future<Output = ()> + Send + 'static,
 {
     let place = if app.context.vigil.is_draining() { None } else { app.context.place() };
     let Some(place) = place else {
@@ -151,9 +151,11 @@ where
         full.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         return full;
     };
-    handshake.accept(async move |socket, early| match socket.into_std() {
-        Ok(socket) => serve(Arrival { socket, early, place, entrant, resume }, Arc::clone(&app.context)).await,
-        Err(problem) => tracing::debug!(%problem, "an upgraded socket was gone"),
+    handshake.accept(move |socket, early| {
+        let socket = socket.into_std();
+        let socket = socket.inspect_err(|problem| tracing::debug!(%problem, "an upgraded socket was gone")).ok()?;
+        let arrival = Box::new(Arrival { socket, early, place, entrant, resume });
+        Some(serve(arrival, Arc::clone(&app.context)))
     })
 }
 
@@ -184,13 +186,15 @@ impl Handshake {
     }
 
     /// Answers, and gives the socket and what came early on it to a task of its own.
-    pub fn accept<Served>(self, serve: impl FnOnce(TcpStream, WsBytes) -> Served + Send + 'static) -> Response
+    pub fn accept<Served>(self, serve: impl FnOnce(TcpStream, WsBytes) -> Option<Served> + Send + 'static) -> Response
     where
-        Served: Future<Output = ()> + Send,
+        Served: Future<Output = ()> + Send + 'static,
     {
         tokio::spawn(async move {
-            if let Some((socket, early)) = upgraded(self.on_upgrade).await {
-                serve(socket, early).await;
+            let upgraded = upgraded(self.on_upgrade).await;
+            if let Some(served) = upgraded.and_then(|(socket, early)| serve(socket, early)) {
+                // A task of its own, as large as the session and no larger.
+                tokio::spawn(served);
             }
         });
         self.response
@@ -202,16 +206,18 @@ impl Handshake {
         if refusal.is_before_upgrade() {
             return refused(refusal);
         }
-        self.accept(async move |mut socket, _| {
-            let farewell = async {
-                socket.write_all(&refusal.close().frame()).await?;
-                socket.shutdown().await?;
-                let mut sink = [0; 1_024];
-                while socket.read(&mut sink).await? > 0 {}
-                std::io::Result::Ok(())
-            };
-            // Whatever the client makes of it, that was the end.
-            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.accept(move |mut socket, _| {
+            Some(async move {
+                let farewell = async {
+                    socket.write_all(&refusal.close().frame()).await?;
+                    socket.shutdown().await?;
+                    let mut sink = [0; 1_024];
+                    while socket.read(&mut sink).await? > 0 {}
+                    std::io::Result::Ok(())
+                };
+                // Whatever the client makes of it, that was the end.
+                let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            })
         })
     }
 }

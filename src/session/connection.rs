@@ -34,7 +34,6 @@ use crate::wire::frame::{self, Opcode};
 use crate::wire::resume::{Cursor, ResumeRequest};
 use arc_swap::ArcSwap;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,7 +148,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a client that closes may take with its end of the connection.
 const CLOSING: Duration = Duration::from_secs(5);
 /// What is allocated per connection for reading. Requests are small; longer ones grow it.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 128;
 
 /// What is heard of a client.
 #[derive(Debug)]
@@ -200,15 +199,19 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Opens the session of a socket: from now on its writer has it. Messages of up to `max_message` bytes are read.
-    ///
-    /// # Errors
-    /// When the socket cannot be read.
-    pub async fn open(arrival: Arrival, context: Arc<Context>, format: Format, max_message: usize) -> io::Result<Self> {
-        let Arrival { socket, early, mut place, entrant, resume: resuming } = arrival;
+    /// Opens the session of a socket: from now on its writer has it. Messages of up to `max_message` bytes are read. `None`
+    /// when the socket cannot be read, which is told in the log.
+    pub async fn open(
+        arrival: Box<Arrival>,
+        context: Arc<Context>,
+        format: Format,
+        max_message: usize,
+    ) -> Option<Self> {
+        let Arrival { socket, early, mut place, entrant, resume: resuming } = *arrival;
         let Entrant { watch, unproved, peer: address, name: peer } = entrant;
         let socket = Arc::new(socket);
-        let mut half = ReadHalf::new(Arc::clone(&socket))?;
+        let half = ReadHalf::new(Arc::clone(&socket));
+        let mut half = half.inspect_err(|error| tracing::warn!(%error, "a new connection cannot be read")).ok()?;
         half.observe(&early);
         let holding = context.admission.holding(&watch.principal().user);
         let info = Arc::new(SessionInfo {
@@ -254,7 +257,7 @@ impl Connection {
         };
         connection.record(&Event::Connect { peer: &connection.info.peer });
         connection.send(Command::Open(tab)).await;
-        Ok(connection)
+        Some(connection)
     }
 
     /// Writes down what happened to this session.

@@ -32,24 +32,10 @@ struct KiteSession {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(arrival: Arrival, context: Arc<Context>) {
-    // A list of as many tokens as allowed must get through.
-    let max_message = context.max_message.max(1_024 + context.max_kite_tokens * TOKEN_BYTES);
-    let mut connection = match Connection::open(arrival, Arc::clone(&context), Format::Kite, max_message).await {
-        Ok(connection) => connection,
-        Err(error) => return tracing::warn!(%error, "a new connection cannot be read"),
-    };
-    for text in [instruments_meta(&context.instruments.load()), app_code(&context.clock)] {
-        connection.reply(frame(&text)).await;
-    }
-    if context.orders.are_for(&connection.watch.principal().permissions) {
-        // Orders come without a subscription.
-        let inbox = Some(connection.inbox());
-        connection.change(Change { inbox, ..Change::default() }).await;
-    }
-    let mut session = KiteSession { connection, tokens: FxHashMap::default(), untold: FxHashMap::default() };
+pub async fn serve(arrival: Box<Arrival>, context: Arc<Context>) {
+    let Some(mut session) = Box::pin(KiteSession::open(arrival, context)).await else { return };
     let last = session.listen().await;
-    session.end(last).await;
+    Box::pin(session.end(last)).await;
 }
 
 /// The size and the version of the instrument list, as Kite tells them first.
@@ -74,6 +60,21 @@ fn frame(message: &Value) -> Vec<u8> {
 }
 
 impl KiteSession {
+    async fn open(arrival: Box<Arrival>, context: Arc<Context>) -> Option<Box<Self>> {
+        // A list of as many tokens as allowed must get through.
+        let max_message = context.max_message.max(1_024 + context.max_kite_tokens * TOKEN_BYTES);
+        let mut connection = Connection::open(arrival, Arc::clone(&context), Format::Kite, max_message).await?;
+        for text in [instruments_meta(&context.instruments.load()), app_code(&context.clock)] {
+            connection.reply(frame(&text)).await;
+        }
+        if context.orders.are_for(&connection.watch.principal().permissions) {
+            // Orders come without a subscription.
+            let inbox = Some(connection.inbox());
+            connection.change(Change { inbox, ..Change::default() }).await;
+        }
+        Some(Box::new(Self { connection, tokens: FxHashMap::default(), untold: FxHashMap::default() }))
+    }
+
     /// Takes requests until the connection ends; returns the frame to end it with.
     async fn listen(&mut self) -> Vec<u8> {
         loop {
@@ -82,14 +83,14 @@ impl KiteSession {
             // so that they are sent in the mode that is meant.
             for _ in 0..TOGETHER {
                 match heard {
-                    Some(Heard::Request(text)) => self.request(&text).await,
+                    Some(Heard::Request(text)) => Box::pin(self.request(&text)).await,
                     Some(Heard::Nothing | Heard::Bell) => {}
                     Some(Heard::End(last)) => return last,
                     None => break,
                 }
                 heard = self.connection.hear_more().await;
             }
-            self.tell().await;
+            Box::pin(self.tell()).await;
         }
     }
 
@@ -190,7 +191,7 @@ impl KiteSession {
     }
 
     /// Cleans up, however the connection ended.
-    async fn end(self, last: Vec<u8>) {
+    async fn end(self: Box<Self>, last: Vec<u8>) {
         if let Some(inbox) = self.connection.opened_inbox() {
             let slots: Vec<_> = self.tokens.values().map(|(slot, _)| Arc::clone(slot)).collect();
             self.connection.context.board.unsubscribe(inbox, &slots);

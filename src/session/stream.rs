@@ -20,7 +20,7 @@ use crate::identity::refusal::Refusal as Refused;
 use crate::market::timeframe::UnknownTimeframe;
 use crate::market::{InstrumentToken, Mode, Timeframe, When};
 use crate::wire::close::Close;
-use crate::wire::request::{Parser, Request, RequestError, Selection};
+use crate::wire::request::{self, Request, RequestError, Selection};
 use crate::wire::{Format, push};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Value, json};
@@ -32,7 +32,6 @@ const UNKNOWN_TOKEN: &str = "no instrument has this token";
 struct Stream {
     connection: Connection,
     context: Arc<Context>,
-    parser: Parser,
     /// What it subscribed to. With `all`, what it returns to afterwards.
     slots: FxHashMap<InstrumentToken, Arc<Slot>>,
     /// Which ticks of its tokens are worth sending, if not all are.
@@ -51,38 +50,14 @@ struct Stream {
     batch_size: u32,
 }
 
-/// Serves a connection until it ends.
-pub async fn serve(arrival: Arrival, context: Arc<Context>) {
-    let max_message = context.max_message;
-    let connection = match Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await {
-        Ok(connection) => connection,
-        Err(error) => return tracing::warn!(%error, "a new connection cannot be read"),
-    };
-    let (unproved, most) = (connection.is_unproved(), connection.watch.principal().permissions.mode);
-    let mut stream = Stream {
-        connection,
-        parser: Parser::default(),
-        slots: FxHashMap::default(),
-        when: None,
-        every: false,
-        plan: Plan::none(),
-        charts: Charts::new(Arc::clone(&context.engine)),
-        format: Format::Json,
-        // Who has yet to tell its name has it lowered then.
-        mode: if unproved { Mode::Quote } else { Mode::Quote.min(most) },
-        all: false,
-        throttle_ms: 0,
-        batch: false,
-        batch_size: 1,
-        context,
-    };
-    if !unproved {
-        stream.resume_from_query().await;
-    }
+/// Serves a connection until it ends. What happens at its ends or on request has its state on the heap meanwhile: an idle
+/// connection is no larger than what it takes to listen.
+pub async fn serve(arrival: Box<Arrival>, context: Arc<Context>) {
+    let Some(mut stream) = Box::pin(Stream::open(arrival, context)).await else { return };
     let last = loop {
         match stream.connection.hear().await {
             Heard::Request(text) => {
-                if let Err(close) = stream.request(&text).await {
+                if let Err(close) = Box::pin(stream.request(&text)).await {
                     break close.frame();
                 }
             }
@@ -90,10 +65,36 @@ pub async fn serve(arrival: Arrival, context: Arc<Context>) {
             Heard::End(last) => break last,
         }
     };
-    stream.end(last).await;
+    Box::pin(stream.end(last)).await;
 }
 
 impl Stream {
+    async fn open(arrival: Box<Arrival>, context: Arc<Context>) -> Option<Box<Self>> {
+        let max_message = context.max_message;
+        let connection = Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await?;
+        let (unproved, most) = (connection.is_unproved(), connection.watch.principal().permissions.mode);
+        let mut stream = Box::new(Self {
+            connection,
+            slots: FxHashMap::default(),
+            when: None,
+            every: false,
+            plan: Plan::none(),
+            charts: Charts::new(Arc::clone(&context.engine)),
+            format: Format::Json,
+            // Who has yet to tell its name has it lowered then.
+            mode: if unproved { Mode::Quote } else { Mode::Quote.min(most) },
+            all: false,
+            throttle_ms: 0,
+            batch: false,
+            batch_size: 1,
+            context,
+        });
+        if !unproved {
+            stream.resume_from_query().await;
+        }
+        Some(stream)
+    }
+
     fn permissions(&self) -> Permissions {
         self.connection.watch.principal().permissions
     }
@@ -111,7 +112,7 @@ impl Stream {
 
     /// Carries a request out; an error ends the connection.
     async fn request(&mut self, text: &[u8]) -> Result<(), Close> {
-        let request = self.parser.parse(text);
+        let request = request::parse(text);
         if self.connection.is_unproved() && !matches!(request, Ok(Request::Auth(_))) {
             return Err(self.context.gate.counters.refuse(Refused::Missing).close());
         }
@@ -261,7 +262,7 @@ impl Stream {
     }
 
     /// Cleans up, however the connection ended.
-    async fn end(self, last: Vec<u8>) {
+    async fn end(self: Box<Self>, last: Vec<u8>) {
         if let Some(inbox) = self.connection.opened_inbox() {
             if self.all {
                 self.context.board.unsubscribe_all(inbox);

@@ -5,9 +5,10 @@ use super::registry::SessionInfo;
 use crate::clock::Clock;
 use crate::wire::close::Close;
 use rand::Rng;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// When connections are ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +100,9 @@ pub struct Vigil {
     /// What came of it.
     pub counters: VigilCounters,
     /// Over which time the connections are to end, once they are.
-    drain: watch::Sender<Option<Duration>>,
+    drain: OnceLock<Duration>,
+    /// Rung then.
+    bell: Notify,
 }
 
 /// When a client is asked to come back, tenths of a second: spread, so that they do not all come at once.
@@ -108,24 +111,24 @@ const RETRY: std::ops::Range<u32> = 10..50;
 impl Vigil {
     /// Keeps watch by these settings.
     pub fn new(settings: VigilSettings, clock: Clock) -> Self {
-        Self { settings, clock, counters: VigilCounters::default(), drain: watch::Sender::new(None) }
+        Self { settings, clock, counters: VigilCounters::default(), drain: OnceLock::new(), bell: Notify::new() }
     }
 
     /// Ends all connections, each at a random moment within `spread`.
     pub fn drain(&self, spread: Duration) {
-        self.drain.send_replace(Some(spread));
+        let _ = self.drain.set(spread);
+        self.bell.notify_waiters();
     }
 
     /// Whether connections are being ended: new ones are not wanted.
     pub fn is_draining(&self) -> bool {
-        self.drain.borrow().is_some()
+        self.drain.get().is_some()
     }
 
     /// Until the connection must end, which gives how, or a ping is due; `next_ping_ns` remembers when that is.
     pub async fn call(&self, info: &SessionInfo, next_ping_ns: &mut u64) -> Option<End> {
-        let mut drain = self.drain.subscribe();
         let end = tokio::select! {
-            end = self.drained(&mut drain) => end,
+            end = self.drained() => end,
             () = info.dismissal.notified() => End::Dismissed,
             end = self.due(info, next_ping_ns) => end?,
         };
@@ -139,13 +142,22 @@ impl Vigil {
         Some(end)
     }
 
-    async fn drained(&self, drain: &mut watch::Receiver<Option<Duration>>) -> End {
-        let spread = drain.wait_for(Option::is_some).await.ok().and_then(|spread| *spread).unwrap_or_default();
+    async fn drained(&self) -> End {
+        // It hears the bell from here on, so whichever of the bell and the look comes second finds the time set.
+        let rung = self.bell.notified();
+        let spread = match self.drain.get() {
+            Some(spread) => *spread,
+            None => {
+                rung.await;
+                self.drain.get().copied().unwrap_or_default()
+            }
+        };
         let (wait, retry) = {
             let mut random = rand::rng();
             (spread.mul_f64(random.random_range(0.0..1.0)), random.random_range(RETRY))
         };
-        tokio::time::sleep(wait).await;
+        // On the heap: every open connection would carry it in its task otherwise.
+        Box::pin(tokio::time::sleep(wait)).await;
         End::Drained(retry)
     }
 

@@ -5,10 +5,9 @@ use super::encoding::Format;
 use super::resume::{Cursor, MAX_CURSOR, ResumeRequest};
 use crate::market::{InstrumentToken, Mode, When};
 use crate::secret::Secret;
+use simd_json::BorrowedValue;
 use simd_json::prelude::{ValueAsArray, ValueAsObject, ValueAsScalar, ValueObjectAccess, Writable};
-use simd_json::{BorrowedValue, Buffers};
 use std::collections::HashMap;
-use std::fmt;
 
 /// A message from a client.
 #[derive(Clone, PartialEq, Debug)]
@@ -149,34 +148,17 @@ impl RequestError {
     }
 }
 
-/// Parses requests; keeps its working memory between them.
-#[derive(Default)]
-pub struct Parser {
-    copy: Vec<u8>,
-    buffers: Buffers,
-}
-
-impl fmt::Debug for Parser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parser").finish_non_exhaustive()
+/// Parses one message. Working memory is not kept: there are many connections, and few of them ask at a time.
+///
+/// # Errors
+/// Says which field is wrong and what it may be.
+pub fn parse(text: &[u8]) -> Result<Request, RequestError> {
+    let mut copy = text.to_vec();
+    let value = simd_json::to_borrowed_value(&mut copy).map_err(|_| RequestError::Json)?;
+    if value.as_object().is_none() {
+        return Err(RequestError::NotAnObject);
     }
-}
-
-impl Parser {
-    /// Parses one message.
-    ///
-    /// # Errors
-    /// Says which field is wrong and what it may be.
-    pub fn parse(&mut self, text: &[u8]) -> Result<Request, RequestError> {
-        self.copy.clear();
-        self.copy.extend_from_slice(text);
-        let value = simd_json::to_borrowed_value_with_buffers(&mut self.copy, &mut self.buffers)
-            .map_err(|_| RequestError::Json)?;
-        if value.as_object().is_none() {
-            return Err(RequestError::NotAnObject);
-        }
-        request(&value)
-    }
+    request(&value)
 }
 
 fn request(value: &BorrowedValue<'_>) -> Result<Request, RequestError> {
@@ -409,7 +391,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Request, RequestError> {
-        Parser::default().parse(text.as_bytes())
+        super::parse(text.as_bytes())
     }
 
     #[test]

@@ -52,25 +52,19 @@ struct Stream {
 }
 
 /// Serves a connection whose subscriptions are its own.
-pub async fn serve(arrival: Arrival, context: Arc<Context>) {
+pub async fn serve(arrival: Box<Arrival>, context: Arc<Context>) {
     run(arrival, context, Protocol::V2).await;
 }
 
 /// Serves a connection that shares its subscriptions with the others of its client.
-pub async fn serve_client(arrival: Arrival, context: Arc<Context>) {
+pub async fn serve_client(arrival: Box<Arrival>, context: Arc<Context>) {
     run(arrival, context, Protocol::Legacy).await;
 }
 
-async fn run(arrival: Arrival, context: Arc<Context>, protocol: Protocol) {
-    let max_message = context.max_message;
-    let connection = match Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await {
-        Ok(connection) => connection,
-        Err(error) => return tracing::warn!(%error, "a new connection cannot be read"),
-    };
-    let id = ws_conn_id(&connection.info.id);
-    let mut stream = Stream { connection, context, protocol, id, desk: None };
+async fn run(arrival: Box<Arrival>, context: Arc<Context>, protocol: Protocol) {
+    let Some(mut stream) = Box::pin(Stream::open(arrival, context, protocol)).await else { return };
     let last = stream.listen().await;
-    stream.end(last).await;
+    Box::pin(stream.end(last)).await;
 }
 
 /// The beginning of a connection's own id, which is random, so that operators find one by the other.
@@ -87,22 +81,29 @@ fn frame(message: &Value) -> Vec<u8> {
 }
 
 impl Stream {
+    async fn open(arrival: Box<Arrival>, context: Arc<Context>, protocol: Protocol) -> Option<Box<Self>> {
+        let max_message = context.max_message;
+        let connection = Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await?;
+        let id = ws_conn_id(&connection.info.id);
+        Some(Box::new(Self { connection, context, protocol, id, desk: None }))
+    }
+
     /// Takes requests until the connection ends; returns the frame to end it with.
     async fn listen(&mut self) -> Vec<u8> {
         if !self.connection.is_unproved()
-            && let Err(close) = self.begin().await
+            && let Err(close) = Box::pin(self.begin()).await
         {
             return close.frame();
         }
         loop {
             match self.connection.hear().await {
                 Heard::Request(text) => {
-                    if let Err(close) = self.request(&text).await {
+                    if let Err(close) = Box::pin(self.request(&text)).await {
                         return close.frame();
                     }
                 }
                 Heard::Nothing => {}
-                Heard::Bell => self.note().await,
+                Heard::Bell => Box::pin(self.note()).await,
                 Heard::End(last) => return last,
             }
         }
@@ -270,7 +271,7 @@ impl Stream {
     }
 
     /// Cleans up, however the connection ended.
-    async fn end(self, last: Vec<u8>) {
+    async fn end(self: Box<Self>, last: Vec<u8>) {
         if let Some(Desk { subscriptions, member, who, .. }) = self.desk {
             subscriptions.leave(&self.context, member).await;
             if self.protocol == Protocol::Legacy {
