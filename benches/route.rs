@@ -7,54 +7,28 @@
 #[path = "../tests/support/plane.rs"]
 #[expect(dead_code, reason = "other benches take the rest")]
 mod plane;
+#[path = "support/round.rs"]
+mod round;
 #[path = "support/ticks.rs"]
 #[expect(dead_code, reason = "other benches take the rest")]
 mod ticks;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use plane::Plane;
+use round::Round;
 use std::time::{Duration, Instant};
 use tickfan::clock::Clock;
-use tickfan::feed::Feed;
-use tickfan::market::{InstrumentToken, Mode};
+use tickfan::market::Mode;
 use tickfan::wire::{Encoding, Format};
 
 /// Tabs, all subscribed to the one instrument.
 const TABS: u64 = 100;
 
-/// A feed of fixed messages, one a poll, round and round.
-struct Round {
-    messages: Vec<Vec<u8>>,
-    at: usize,
-}
-
-impl Feed for Round {
-    fn name(&self) -> &'static str {
-        "round"
-    }
-
-    fn universe(&self) -> Vec<InstrumentToken> {
-        vec![ticks::SHARE]
-    }
-
-    fn poll(&mut self, _: u64, _: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
-        sink(&self.messages[self.at]);
-        self.at = (self.at + 1) % self.messages.len();
-        1
-    }
-
-    fn due_ns(&self) -> Option<u64> {
-        Some(0)
-    }
-}
-
 fn route(c: &mut Criterion) {
     let mut group = c.benchmark_group("route");
     group.sample_size(30);
     for (ticks_each, mode) in [(1, Mode::Quote), (1, Mode::Full), (16, Mode::Quote), (16, Mode::Full)] {
-        let ticks = ticks::ticks(64 * ticks_each, Some(ticks::SHARE));
-        let messages = ticks.chunks(ticks_each).map(ticks::message).collect();
-        let mut plane = Plane::new(Box::new(Round { messages, at: 0 }), &Clock::system());
+        let mut plane = Plane::new(Box::new(Round::new(ticks_each)), &Clock::system());
         for _ in 0..TABS {
             plane.open(&[ticks::SHARE], Encoding { format: Format::Json, mode }, 0);
         }

@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
 # Latency from the time a tick was due upstream to its arrival in a tab; see README.md.
-# Usage: perf/latency.sh [fan-load options that override those below]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+case ${1:-} in
+-h | --help)
+    echo "[LOAD=A|B] [PIN=1] perf/latency.sh [fan-load options]"
+    echo "Percentiles and their .hgrm, from the time a tick was due to its arrival in a tab, over 20 s. See perf/README.md."
+    exit
+    ;;
+esac
 # shellcheck source=perf/gateway.sh
 . perf/gateway.sh
 
@@ -10,9 +17,9 @@ name=latency-$(date -u +%Y%m%dT%H%M%SZ)
 {
     perf/machine.sh
     echo "gateway   $GATEWAY"
-    echo "options   100 tabs of 20 out of 200 instruments, 1000 ticks/s $*"
+    echo "options   load $LOAD: ${LOAD_OPTIONS[*]} $*"
     echo
-    $PIN_LOAD "$FAN_LOAD" --quiet --spawn "$PIN_GATEWAY $GATEWAY" --tabs 100 --universe 200 --tokens-per-tab 20 --rate 1000 \
+    $PIN_LOAD "$FAN_LOAD" --quiet --spawn "$PIN_GATEWAY $GATEWAY" "${LOAD_OPTIONS[@]}" \
         --warm-up 3 --seconds 20 --hgrm "$RESULTS/$name.hgrm" "$@"
 } | tee "$RESULTS/$name.txt"
 echo "written: $RESULTS/$name.txt and .hgrm"

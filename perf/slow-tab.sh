@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
-# Do tabs that stop reading slow the others down? Pairs of runs, one after the other, with the same tabs, the same load and
-# the same window: in one the slow tabs go on reading, in the other they stop for the whole window. The latency is that of
-# the tabs that are never slow, in both.
-# Usage: [PAIRS=5] perf/slow-tab.sh [fan-load options that override those below]
+# Do tabs that stop reading slow the others down?
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'HELP'
+[PIN=1] [PAIRS=5] [SECONDS_EACH=15] perf/slow-tab.sh [fan-load options]
+
+Pairs of runs, one after the other, with the same tabs, the same load and the same window: in one the slow tabs go on reading,
+in the other they stop for the whole window. The latency is that of the tabs that are never slow, in both. Writes to
+perf/results/slow-tab-TIME.txt and .json.
+HELP
+}
+case ${1:-} in -h | --help) usage && exit ;; esac
 # shellcheck source=perf/gateway.sh
 . perf/gateway.sh
 

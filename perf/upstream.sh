@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
 # The upstream side at its limit: 9,000 instruments over three sockets, and an upstream that is killed every five seconds.
-# Usage: perf/upstream.sh [seconds of the flood] [ticks/s] [seconds of the soak]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+case ${1:-} in
+-h | --help)
+    echo "perf/upstream.sh [seconds of the flood] [ticks/s] [seconds of the soak]"
+    echo "By default 60, 45000 and 120; writes to perf/results/upstream-TIME.txt. See perf/README.md."
+    exit
+    ;;
+esac
 
 mkdir -p perf/results
 name=upstream-$(date -u +%Y%m%dT%H%M%SZ)
