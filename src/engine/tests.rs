@@ -1,5 +1,7 @@
 //! The engine as a whole, driven turn by turn with a clock that stands still until it is moved.
 
+mod comeback;
+
 use super::alert::{Alert, Condition};
 use super::command::{Granted, Known, Topic, WantedHistory, Wish};
 use super::core::{Core, Wiring};

@@ -386,7 +386,9 @@ impl Connection {
     async fn take(&mut self, message: Option<Result<Message, Error>>) -> Heard {
         let now_ns = self.context.clock.now_ns();
         self.info.last_seen_ns.store(now_ns, Ordering::Relaxed);
-        self.ticket.heard();
+        if matches!(message, Some(Ok(_))) {
+            self.ticket.heard();
+        }
         if message.is_some() && !self.meter.take(self.context.message_rate, now_ns) {
             Counters::count(&self.context.gate.counters.rate_limited);
             let close = Close::TooMany("Too many messages");
