@@ -206,6 +206,8 @@ fn a_tab_that_comes_back_has_its_indicators_and_what_closed_meanwhile() {
     let mut tab = bench.tab("ann@x");
     let (updates, reply) = tab.resume(&token, Value::Null);
     assert_eq!(reply["message"], "Resumed 2 indicators");
+    let wanted = &get(bench.gateway.address, "/stats/subscriptions").json()["hour"]["indicators"];
+    assert_eq!(wanted[0], json!({"indicator": "SMA_2", "subscriptions": 3}), "by the watcher, and twice by the tab");
     let data = &reply["data"];
     assert_eq!((&data["gap"], &data["lost"]), (&json!(false), &json!([])));
     let [group] = &data["subscriptions"].as_array().unwrap()[..] else { panic!("{reply}") };

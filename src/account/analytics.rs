@@ -1,7 +1,7 @@
 //! What is wanted most, by whom, and how long sessions last: over the last minute, hour and day.
 //!
 //! Each span is a ring of buckets; the oldest falls out as a whole. A span is therefore between its length and its length
-//! less one bucket: 50 to 60 s, 55 to 60 min, 23 to 24 h. Memory is bounded: 42 buckets with two [tallies](Tally) each.
+//! less one bucket: 50 to 60 s, 55 to 60 min, 23 to 24 h. Memory is bounded: 42 buckets with three [tallies](Tally) each.
 
 use super::tally::{self, Tally};
 use crate::clock::Clock;
@@ -22,6 +22,15 @@ pub struct Analytics {
 /// Names in an answer.
 const SHOWN: usize = 20;
 
+/// What can be subscribed to. Each kind has a list of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Topics {
+    /// Instruments, by their tokens.
+    Instruments,
+    /// Indicators, by their ids, whatever they are of.
+    Indicators,
+}
+
 impl Analytics {
     /// Nothing yet.
     pub fn new(clock: Clock) -> Self {
@@ -35,12 +44,16 @@ impl Analytics {
         Self { clock, spans: spans.into() }
     }
 
-    /// A user subscribed to topics: instrument tokens, indicators.
-    pub fn subscribed<'a>(&self, user: &str, topics: impl Iterator<Item = &'a str> + Clone) {
+    /// A user subscribed to topics of a kind.
+    pub fn subscribed<'a>(&self, user: &str, kind: Topics, topics: impl Iterator<Item = &'a str> + Clone) {
         self.each(|bucket| {
+            let tally = match kind {
+                Topics::Instruments => &mut bucket.topics,
+                Topics::Indicators => &mut bucket.indicators,
+            };
             let mut count = 0;
             for topic in topics.clone() {
-                bucket.topics.add(topic, 1);
+                tally.add(topic, 1);
                 count += 1;
             }
             bucket.subscriptions += count;
@@ -101,6 +114,7 @@ impl Span {
             (names, error)
         };
         let (topics, topics_error) = list(|bucket| &bucket.topics, "topic");
+        let (indicators, indicators_error) = list(|bucket| &bucket.indicators, "indicator");
         let (users, users_error) = list(|bucket| &bucket.users, "user");
         let mut sessions = Sessions::default();
         self.buckets.iter().for_each(|bucket| sessions.merge(&bucket.sessions));
@@ -109,6 +123,8 @@ impl Span {
             "topics": topics,
             // By how much a count may be short; 0 while there are few different names.
             "topics_error": topics_error,
+            "indicators": indicators,
+            "indicators_error": indicators_error,
             "users": users,
             "users_error": users_error,
             "sessions_ended": sessions.report(),
@@ -119,6 +135,7 @@ impl Span {
 #[derive(Clone, Debug, Default)]
 struct Bucket {
     topics: Tally,
+    indicators: Tally,
     users: Tally,
     subscriptions: u64,
     sessions: Sessions,
@@ -171,10 +188,10 @@ mod tests {
     fn each_span_forgets_what_is_older() {
         let clock = Clock::manual(0);
         let analytics = Analytics::new(clock.clone());
-        analytics.subscribed("alice", ["738561", "RSI_14"].into_iter());
+        analytics.subscribed("alice", Topics::Instruments, ["738561", "408065"].into_iter());
         assert_eq!(subscriptions(&analytics), [2, 2, 2]);
         clock.advance(Duration::from_secs(30));
-        analytics.subscribed("bob", ["738561"].into_iter());
+        analytics.subscribed("bob", Topics::Instruments, ["738561"].into_iter());
         assert_eq!(subscriptions(&analytics), [3, 3, 3]);
         clock.advance(Duration::from_secs(30));
         assert_eq!(subscriptions(&analytics), [1, 3, 3], "the first ten seconds have left the minute");
@@ -185,20 +202,23 @@ mod tests {
         clock.advance(Duration::from_secs(86_400));
         assert_eq!(subscriptions(&analytics), [0, 0, 0]);
         clock.advance(Duration::from_secs(1_000 * 86_400));
-        analytics.subscribed("carol", ["1"].into_iter());
+        analytics.subscribed("carol", Topics::Instruments, ["1"].into_iter());
         assert_eq!(subscriptions(&analytics), [1, 1, 1], "after a long silence, too");
     }
 
     #[test]
     fn topics_and_users_come_by_their_counts() {
         let analytics = Analytics::new(Clock::manual(0));
-        analytics.subscribed("alice", ["1", "2", "3"].into_iter());
-        analytics.subscribed("bob", ["2", "RSI_14"].into_iter());
+        analytics.subscribed("alice", Topics::Instruments, ["1", "2", "3"].into_iter());
+        analytics.subscribed("bob", Topics::Instruments, ["2"].into_iter());
+        analytics.subscribed("bob", Topics::Indicators, ["RSI_14"].into_iter());
         let hour = &analytics.report()["hour"];
         assert_eq!(hour["topics"][0], json!({"topic": "2", "subscriptions": 2}));
         assert_eq!(hour["users"][0], json!({"user": "alice", "subscriptions": 3}));
         assert_eq!(hour["users"][1], json!({"user": "bob", "subscriptions": 2}));
-        assert_eq!((&hour["topics_error"], hour["topics"].as_array().unwrap().len()), (&json!(0), 4));
+        assert_eq!((&hour["topics_error"], hour["topics"].as_array().unwrap().len()), (&json!(0), 3));
+        assert_eq!(hour["indicators"], json!([{"indicator": "RSI_14", "subscriptions": 1}]));
+        assert_eq!(hour["subscriptions"], 5);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::socket::ReadHalf;
 use super::tab::{Delivery, Tab};
 use super::vigil::{End, Vigil};
 use crate::account::Account;
+use crate::account::analytics::Topics;
 use crate::account::audit::{Event, Outcome};
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -265,10 +266,10 @@ impl Connection {
         self.context.account.audit.record(&self.watch.principal().user, &self.info.id, event, Outcome::Done);
     }
 
-    /// Counts a subscription to topics: instrument tokens, indicators.
-    pub fn count_topics<Topic: ToString>(&self, topics: impl IntoIterator<Item = Topic>) {
-        let topics: Vec<String> = topics.into_iter().map(|topic| topic.to_string()).collect();
-        self.context.account.analytics.subscribed(&self.watch.principal().user, topics.iter().map(String::as_str));
+    /// Counts a subscription to topics of a kind.
+    pub fn count_topics<Topic: ToString>(&self, kind: Topics, topics: &[Topic]) {
+        let (user, topics) = (&self.watch.principal().user, topics.iter().map(Topic::to_string).collect::<Vec<_>>());
+        self.context.account.analytics.subscribed(user, kind, topics.iter().map(String::as_str));
     }
 
     async fn send(&self, command: Command) {

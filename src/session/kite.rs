@@ -4,6 +4,7 @@
 use super::connection::{Arrival, Connection, Context, Heard};
 use super::door::Change;
 use super::lane::Lane;
+use crate::account::analytics::Topics;
 use crate::account::audit::Event;
 use crate::clock::Clock;
 use crate::fanout::slot::Slot;
@@ -139,7 +140,7 @@ impl KiteSession {
         let unknown = asked - tokens.len();
         let named = mode.unwrap_or(DEFAULT_MODE).name();
         self.connection.record(&Event::Subscribe { tokens: tokens.len(), unknown, mode: named, all: false });
-        self.connection.count_topics(&tokens);
+        self.connection.count_topics(Topics::Instruments, &tokens);
         if tokens.len() < asked {
             self.refuse(&format!("Can't subscribe to more than {most} instruments.")).await;
         }

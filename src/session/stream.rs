@@ -13,6 +13,7 @@ use super::door::Change;
 use super::lane::Lane;
 use super::outage;
 use super::tab::Delivery;
+use crate::account::analytics::Topics;
 use crate::account::audit::Event;
 use crate::fanout::slot::{Inbox, Slot};
 use crate::identity::permissions::Permissions;
@@ -215,7 +216,7 @@ impl Stream {
     fn note_subscription(&self, tokens: &[InstrumentToken], unknown: usize, all: bool) {
         let mode = self.mode.name();
         self.connection.record(&Event::Subscribe { tokens: tokens.len(), unknown, mode, all });
-        self.connection.count_topics(tokens);
+        self.connection.count_topics(Topics::Instruments, tokens);
     }
 
     /// Whether it has a share in every instrument there is: its ticks, or its candles.

@@ -6,6 +6,7 @@ use super::ledger::Seat;
 use super::problem::{Asked, Problem};
 use super::reply::{self, now, success};
 use super::subscriptions::{Inventory, MemberId, Subscriptions};
+use crate::account::analytics::Topics;
 use crate::account::audit::Event;
 use crate::identity::permissions::Permissions;
 use crate::identity::principal::{Principal, Proof};
@@ -142,7 +143,7 @@ impl Stream {
             Protocol::Legacy => context.indicators.clients.connect(context, &who),
         };
         let seat = context.indicators.ledger.seat(&who.user);
-        match subscriptions.join(context, (&inbox, &self.connection.bell), |_| None).await {
+        match subscriptions.join(context, &who.permissions, (&inbox, &self.connection.bell), |_| None).await {
             Ok(joined) => {
                 self.desk = Some(Desk { subscriptions, member: joined.id, who, _seat: seat });
                 self.note().await;
@@ -201,12 +202,14 @@ impl Stream {
             return self.say(&Problem::token(refusal.close().reason()).message(Asked::Other)).await;
         }
         let principal = Arc::clone(self.connection.watch.principal());
-        let removed = match &self.desk {
+        let Some(Desk { subscriptions, member, .. }) = &self.desk else { return };
+        let removed = match self.protocol {
+            Protocol::V2 => subscriptions.keep_only(&self.context, &principal.permissions).await,
             // What a client has may be another key's right.
-            Some(desk) if self.protocol == Protocol::V2 => {
-                desk.subscriptions.keep_only(&self.context, &principal.permissions).await
+            Protocol::Legacy => {
+                subscriptions.narrow(&self.context, *member, &principal.permissions).await;
+                Vec::new()
             }
-            _ => Vec::new(),
         };
         self.note().await;
         let data = json!({"user_id": principal.user, "expires_at": principal.expires_at,
@@ -223,7 +226,7 @@ impl Stream {
                 ticket.heard();
                 self.note().await;
                 self.connection.record(&Event::Subscribe { tokens: 1, unknown: 0, mode: "indicators", all: false });
-                self.connection.count_topics(&wanted.indicators);
+                self.connection.count_topics(Topics::Indicators, &wanted.indicators);
                 let list = if self.protocol == Protocol::V2 { "indicators" } else { "subscriptions" };
                 let mut reply = reply::subscribed(list, &wanted.indicators, values);
                 if let Some(token) = resume_token {

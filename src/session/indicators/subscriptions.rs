@@ -72,6 +72,8 @@ pub struct Joined {
 #[derive(Debug)]
 struct Member {
     id: MemberId,
+    /// What it may have of the set: another key's connection may have asked for more.
+    permissions: Permissions,
     inbox: Arc<Inbox>,
     bell: Arc<Notify>,
     subscriptions: HashMap<Computation, Arc<Subscription>>,
@@ -144,7 +146,7 @@ impl Subscriptions {
         lost
     }
 
-    /// A connection joins: it gets what is known of everything subscribed, and all that follows; before it what closed
+    /// A connection joins: it gets what is known of everything subscribed that it may have, and all that follows; before it what closed
     /// since it had the values that `since` names. Its bell rings when others change the set.
     ///
     /// # Errors
@@ -152,15 +154,17 @@ impl Subscriptions {
     pub async fn join(
         &self,
         context: &Context,
+        permissions: &Permissions,
         (inbox, bell): (&Arc<Inbox>, &Arc<Notify>),
         since: impl Fn(&Wording) -> Option<Since>,
     ) -> Result<Joined, Problem> {
         let mut state = self.0.lock().await;
         state.numbers += 1;
         let (inbox, bell) = (Arc::clone(inbox), Arc::clone(bell));
-        let mut member = Member { id: MemberId(state.numbers), inbox, bell, subscriptions: HashMap::new() };
-        let mut joined = Joined { id: member.id, values: Vec::new(), gap: false };
-        for (key, entry) in &state.entries {
+        let (id, permissions) = (MemberId(state.numbers), *permissions);
+        let mut member = Member { id, permissions, inbox, bell, subscriptions: HashMap::new() };
+        let mut joined = Joined { id, values: Vec::new(), gap: false };
+        for (key, entry) in state.entries.iter().filter(|(key, _)| may_have(&permissions, key)) {
             let begun = match begin(context, *key, entry, &[&member], since(&entry.wording)).await {
                 Ok(begun) => begun,
                 Err(problem) => {
@@ -178,6 +182,16 @@ impl Subscriptions {
         }
         state.members.push(member);
         Ok(joined)
+    }
+
+    /// A connection may have less from now on: it gets no more than that of the set, which stays as it is.
+    pub async fn narrow(&self, context: &Context, id: MemberId, permissions: &Permissions) {
+        let mut state = self.0.lock().await;
+        let Some(member) = state.members.iter_mut().find(|member| member.id == id) else { return };
+        member.permissions = *permissions;
+        let lost = |(token, timeframe, _): &Computation| !may_have(permissions, &(*token, *timeframe));
+        let over = member.subscriptions.extract_if(|computation, _| lost(computation)).map(|(_, of)| of).collect();
+        context.engine.end(over).await;
     }
 
     /// A connection has ended.
@@ -228,8 +242,7 @@ impl Subscriptions {
     /// Takes away what may not be had any more.
     pub async fn keep_only(&self, context: &Context, permissions: &Permissions) -> Vec<Removed> {
         let mut state = self.0.lock().await;
-        let allowed = |key: &SeriesKey| permissions.indicators && permissions.allows(key.0);
-        state.remove(context, |key, _| !allowed(key)).await
+        state.remove(context, |key, _| !may_have(permissions, key)).await
     }
 }
 
@@ -345,6 +358,11 @@ impl State {
     }
 }
 
+/// Whether somebody may have indicators of a timeframe of an instrument.
+fn may_have(permissions: &Permissions, (token, _): &SeriesKey) -> bool {
+    permissions.indicators && permissions.allows(*token)
+}
+
 /// Where a member stands, what it gets, its subscription, and what was known.
 type Begun = (usize, Computation, Arc<Subscription>, Known);
 
@@ -359,7 +377,7 @@ fn wanted(group: &IndicatorState) -> Option<Wanted> {
     })
 }
 
-/// Begins the subscriptions of an entry for some connections, all or none.
+/// Begins the subscriptions of an entry for those of some connections that may have it, all or none.
 async fn begin(
     context: &Context,
     key: SeriesKey,
@@ -370,7 +388,7 @@ async fn begin(
     let (token, timeframe) = key;
     let mut begun = Vec::new();
     let mut wishes = Vec::new();
-    for (at, member) in members.iter().enumerate() {
+    for (at, member) in members.iter().enumerate().filter(|(_, member)| may_have(&member.permissions, &key)) {
         for id in &entry.indicators {
             let of: Arc<Subscription> = Arc::default();
             wishes.push(Wish {

@@ -1,6 +1,7 @@
 //! A client that comes back: see [`crate::resume`].
 
 use super::Stream;
+use crate::account::analytics::Topics;
 use crate::engine::view::Wording;
 use crate::market::indicator::IndicatorId;
 use crate::session::indicators::problem::{Asked, Kind, Problem};
@@ -32,7 +33,7 @@ impl Stream {
         let lost = desk.subscriptions.restore(context, &permissions, kept).await;
         let since = |wording: &Wording| Some(comeback.since(&wording.symbol, &wording.timeframe));
         let (inbox, bell) = (self.connection.inbox(), &self.connection.bell);
-        let joined = match desk.subscriptions.join(context, (&inbox, bell), since).await {
+        let joined = match desk.subscriptions.join(context, &permissions, (&inbox, bell), since).await {
             Ok(joined) => joined,
             Err(problem) => {
                 tracing::warn!(%problem, "a session could not be resumed");
@@ -48,7 +49,7 @@ impl Stream {
         }
         self.connection.ticket.heard();
         self.note().await;
-        self.connection.count_topics(&indicators);
+        self.connection.count_topics(Topics::Indicators, &indicators);
         self.say(&reply).await;
         Ok(())
     }
