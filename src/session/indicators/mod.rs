@@ -5,6 +5,7 @@
 //! both is computed and written once, in the engine.
 
 pub mod clients;
+pub mod instrument;
 pub mod ledger;
 pub mod problem;
 pub mod question;

@@ -1,8 +1,8 @@
 //! Indicators by HTTP: what they say now, and what they said of bars before, by the same code as live.
 
+use super::instrument::instrument;
 use super::problem::{Kind, Problem};
 use super::reply::now;
-use super::subscriptions::instrument;
 use crate::engine::command::{Topic, Wish};
 use crate::engine::core::value;
 use crate::engine::track::{Bars, bar};

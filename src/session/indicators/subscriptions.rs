@@ -4,15 +4,15 @@
 //! What is subscribed is plain data ([`Entry`] by instrument and timeframe); the engine's subscriptions are made from it
 //! for each connection. A request is granted whole or not at all.
 
+use super::instrument::{instrument, may_have, resolve};
 use super::ledger::{Computation, Share};
-use super::problem::{Kind, Problem};
+use super::problem::Problem;
 use crate::engine::command::{Granted, Known, Since, Topic, Wish};
 use crate::engine::view::{Subscriber, Wording};
 use crate::fanout::series::Subscription;
 use crate::fanout::slot::Inbox;
 use crate::identity::permissions::Permissions;
-use crate::kite::instruments::Instrument;
-use crate::market::indicator::{IndicatorId, Name};
+use crate::market::indicator::IndicatorId;
 use crate::market::{InstrumentToken, Timeframe};
 use crate::resume::IndicatorState;
 use crate::session::admission::Holding;
@@ -164,7 +164,7 @@ impl Subscriptions {
         let (id, permissions) = (MemberId(state.numbers), *permissions);
         let mut member = Member { id, permissions, inbox, bell, subscriptions: HashMap::new() };
         let mut joined = Joined { id, values: Vec::new(), gap: false };
-        for (key, entry) in state.entries.iter().filter(|(key, _)| may_have(&permissions, key)) {
+        for (key, entry) in state.entries.iter().filter(|(key, _)| may_have(&permissions, key.0)) {
             let begun = match begin(context, *key, entry, &[&member], since(&entry.wording)).await {
                 Ok(begun) => begun,
                 Err(problem) => {
@@ -189,8 +189,8 @@ impl Subscriptions {
         let mut state = self.0.lock().await;
         let Some(member) = state.members.iter_mut().find(|member| member.id == id) else { return };
         member.permissions = *permissions;
-        let lost = |(token, timeframe, _): &Computation| !may_have(permissions, &(*token, *timeframe));
-        let over = member.subscriptions.extract_if(|computation, _| lost(computation)).map(|(_, of)| of).collect();
+        let lost = |(token, ..): &Computation, _: &mut _| !may_have(permissions, *token);
+        let over = member.subscriptions.extract_if(lost).map(|(_, of)| of).collect();
         context.engine.end(over).await;
     }
 
@@ -242,7 +242,7 @@ impl Subscriptions {
     /// Takes away what may not be had any more.
     pub async fn keep_only(&self, context: &Context, permissions: &Permissions) -> Vec<Removed> {
         let mut state = self.0.lock().await;
-        state.remove(context, |key, _| !may_have(permissions, key)).await
+        state.remove(context, |key, _| !may_have(permissions, key.0)).await
     }
 }
 
@@ -358,11 +358,6 @@ impl State {
     }
 }
 
-/// Whether somebody may have indicators of a timeframe of an instrument.
-fn may_have(permissions: &Permissions, (token, _): &SeriesKey) -> bool {
-    permissions.indicators && permissions.allows(*token)
-}
-
 /// Where a member stands, what it gets, its subscription, and what was known.
 type Begun = (usize, Computation, Arc<Subscription>, Known);
 
@@ -388,7 +383,7 @@ async fn begin(
     let (token, timeframe) = key;
     let mut begun = Vec::new();
     let mut wishes = Vec::new();
-    for (at, member) in members.iter().enumerate().filter(|(_, member)| may_have(&member.permissions, &key)) {
+    for (at, member) in members.iter().enumerate().filter(|(_, member)| may_have(&member.permissions, token)) {
         for id in &entry.indicators {
             let of: Arc<Subscription> = Arc::default();
             wishes.push(Wish {
@@ -418,40 +413,4 @@ async fn begin(
             Err(Problem::full(full))
         }
     }
-}
-
-/// The instrument of a symbol, of which these indicators are wanted.
-///
-/// # Errors
-/// When indicators may not be had, there is no such instrument, or it has not what they need.
-pub fn instrument(
-    context: &Context,
-    permissions: &Permissions,
-    symbol: &str,
-    indicators: &[IndicatorId],
-) -> Result<InstrumentToken, Problem> {
-    if !permissions.indicators {
-        let text = "not permitted; the permission indicators is needed";
-        return Err(Problem::of(Kind::Forbidden, "action", text));
-    }
-    let token = resolve(context, permissions, symbol)?;
-    let instruments = context.instruments.load();
-    if instruments.by_token(token.0).is_some_and(Instrument::is_index)
-        && let Some(id) = indicators.iter().find(|id| says_nothing_without_volume(id))
-    {
-        return Err(Problem::indicator(format!("{id} needs volume, and {symbol} is an index, which has none")));
-    }
-    Ok(token)
-}
-
-/// One that may not be had is as unknown as one that is not there.
-fn resolve(context: &Context, permissions: &Permissions, symbol: &str) -> Result<InstrumentToken, Problem> {
-    let instruments = context.instruments.load();
-    let found = instruments.resolve(symbol).map(|found| found.token).filter(|token| permissions.allows(*token));
-    found.ok_or_else(|| Problem::of(Kind::Unknown, "symbol", format!("{symbol} is not in the instrument list")))
-}
-
-/// Averages weighted by volume say `null` without it; these would say a number that means nothing.
-fn says_nothing_without_volume(id: &IndicatorId) -> bool {
-    id.definition().needs_volume && !matches!(id.name(), Name::Vwap | Name::Vwma)
 }
