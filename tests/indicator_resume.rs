@@ -408,10 +408,10 @@ fn a_session_survives_a_kill(more: &[String]) {
     let mut tab = Tab::open(killed.address, &v2("ann@x"));
     let token = tab.subscribe(&["SMA_2", "VWAP"]);
     while tab.0.next()["indicator_id"] != "VWAP" {}
-    let minute = (unix() / 60.0) as i64 * 60;
     // The state of the bar that forms, and the session.
     eventually_true("the state is kept", || is_state_kept(dir.path()));
     until_kept(&killed);
+    let minute = (unix() / 60.0) as i64 * 60;
     drop(killed);
 
     let gateway = gateway(dir.path(), &upstream, more);
@@ -426,7 +426,10 @@ fn a_session_survives_a_kill(more: &[String]) {
     assert_eq!(reply["data"]["gap"], false, "{reply} {updates:?}");
     for id in ["SMA_2", "VWAP"] {
         let told: Vec<_> = closed(&updates, id).into_iter().map(|(start, _)| start).collect();
-        assert_eq!(told, [Utc(minute).to_string()], "{id}: the bar of the kill, once");
+        assert_eq!(told.last(), Some(&Utc(minute).to_string()), "{id}: the bar of the kill");
+        // The one before may be told again if it had just closed.
+        let before = [Utc(minute - 60).to_string(), Utc(minute).to_string()];
+        assert!(before.ends_with(&told), "{id}: each once and in order: {told:?}");
     }
     // It goes on, under a token of its own.
     while tab.0.next()["candle_time"] == Utc(minute).to_string() {}
