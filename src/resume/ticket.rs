@@ -17,7 +17,8 @@ pub struct Ticket {
     sessions: Arc<Sessions>,
     /// When anything came from the client last, monotonic.
     heard_ns: Arc<AtomicU64>,
-    held: Option<Held>,
+    /// Boxed: most connections hold nothing.
+    held: Option<Box<Held>>,
 }
 
 /// What a connection holds.
@@ -58,7 +59,7 @@ impl Ticket {
     /// The token by which the session can be resumed, issued if there is none; `None` where sessions are not kept.
     pub fn issue(&mut self, principal: &Principal) -> Option<&Secret> {
         if self.held.is_none() {
-            self.held = self.sessions.begin(principal, self.line());
+            self.held = self.sessions.begin(principal, self.line()).map(Box::new);
         }
         self.token()
     }
@@ -82,7 +83,7 @@ impl Ticket {
     /// Counted; the ticket is as it was.
     pub async fn restore(&mut self, token: &Secret, principal: &Principal) -> Result<Restored, Refused> {
         let (held, restored) = self.sessions.resume(token, principal, self.line()).await?;
-        self.held = Some(held);
+        self.held = Some(Box::new(held));
         Ok(restored)
     }
 

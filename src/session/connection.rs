@@ -182,8 +182,8 @@ pub struct Connection {
     resuming: Option<Secret>,
     /// Where it comes from.
     peer: IpAddr,
-    /// Until when it must have told who it is, and its place among those that have to.
-    unproved: Option<(Instant, OwnedSemaphorePermit)>,
+    /// It has yet to tell who it is. Boxed: most need not.
+    unproved: Option<Box<Unproved>>,
     meter: Meter,
     place: Place,
     socket: WebSocketStream<ReadHalf>,
@@ -248,7 +248,7 @@ impl Connection {
             bell: Arc::default(),
             resuming,
             peer: address,
-            unproved: unproved.map(|permit| (Instant::now() + GRACE, permit)),
+            unproved: unproved.map(|permit| Box::new(Unproved { deadline: Instant::now() + GRACE, _permit: permit })),
             meter: Meter::default(),
             place,
             socket: reading,
@@ -289,7 +289,7 @@ impl Connection {
         };
         let heard = tokio::select! {
             biased;
-            close = ended(context, watch, unproved.as_ref()) => Err(Call::Close(close)),
+            close = ended(context, watch, unproved.as_deref()) => Err(Call::Close(close)),
             () = ticket.taken() => Err(Call::Close(Close::Superseded)),
             () = bell.notified() => Err(Call::Bell),
             end = context.vigil.call(info, next_ping_ns) => Err(end.map_or(Call::Ping, Call::End)),
@@ -482,6 +482,15 @@ impl Connection {
     }
 }
 
+/// A connection that has yet to tell who it is.
+#[derive(Debug)]
+struct Unproved {
+    /// Until when.
+    deadline: Instant,
+    /// Its place among those that have to.
+    _permit: OwnedSemaphorePermit,
+}
+
 /// What interrupts the wait for a client's next message.
 enum Call {
     /// The bell was rung.
@@ -495,11 +504,11 @@ enum Call {
 }
 
 /// Until the connection must end, whatever the client does: its token has expired or was revoked, or never came.
-async fn ended(context: &Context, watch: &Watch, unproved: Option<&(Instant, OwnedSemaphorePermit)>) -> Close {
+async fn ended(context: &Context, watch: &Watch, unproved: Option<&Unproved>) -> Close {
     match unproved {
         None => watch.ended().await.close(),
-        Some((deadline, _)) => {
-            tokio::time::sleep_until(*deadline).await;
+        Some(unproved) => {
+            tokio::time::sleep_until(unproved.deadline).await;
             context.gate.counters.refuse(Refusal::Late).close()
         }
     }

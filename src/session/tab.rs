@@ -204,7 +204,11 @@ impl Tab {
                 return true;
             }
         }
+        let mut oldest = true;
         while let Some(update) = inbox.ring.take() {
+            if std::mem::take(&mut oldest) {
+                turn.recorder.record(Stop::Writer, turn.now_ns.saturating_sub(update.received_ns));
+            }
             self.take(&update, turn);
             if turn.is_full() {
                 return true;
@@ -343,7 +347,6 @@ impl Tab {
         lane.owed &= !fresh;
         lane.sent = number;
         lane.due_ns = turn.now_ns + self.delivery.throttle_ns;
-        turn.recorder.record(Stop::Writer, turn.now_ns.saturating_sub(update.received_ns));
         // Kite's packets have no mark of a snapshot.
         if fresh && encoding.format != Format::Kite {
             let Update { tick, received_unix_ns, .. } = &**update;

@@ -10,7 +10,7 @@ use crate::wire::{Encoding, push};
 use rustc_hash::FxHashMap;
 
 /// When the message with a tick was received, and how the tick comes to its tab.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp(u64);
 
 /// A clock of nanoseconds takes three centuries to get there.

@@ -47,6 +47,9 @@ pub struct Writer {
     out: Vec<u8>,
     stamps: Vec<Stamp>,
     own: OwnEncodings,
+    /// Monotonic time when the writer looked at the clock last: when it began with something, and after each write. Tabs are
+    /// filled by it: a look at the clock for each would cost as much as its ring.
+    now_ns: u64,
 }
 
 /// A tab's part of what has been put together.
@@ -117,7 +120,7 @@ macro_rules! turn {
     ($self:ident, $recorder:expr) => {
         Turn {
             clock: &$self.clock,
-            now_ns: $self.clock.now_ns(),
+            now_ns: $self.now_ns,
             limit: $self.out.len() + $self.settings.budget,
             out: &mut $self.out,
             stamps: &mut $self.stamps,
@@ -159,6 +162,7 @@ impl Writer {
             out: Vec::with_capacity(ARENA + settings.budget * 2),
             stamps: Vec::new(),
             own: OwnEncodings::default(),
+            now_ns,
         }
     }
 
@@ -170,12 +174,13 @@ impl Writer {
     /// One turn: commands, timers, and every tab that has something, once. Returns the amount of work done; 0 means idle.
     pub fn turn(&mut self, recorder: &mut Recorder) -> usize {
         let mut work = 0;
+        self.now_ns = self.clock.now_ns();
         for _ in 0..COMMANDS_A_TURN {
             let Some((key, command)) = self.door.command() else { break };
             self.carry_out(key, command, recorder);
             work += 1;
         }
-        let now_ns = self.clock.now_ns();
+        let now_ns = self.now_ns;
         while let Some(Reverse((due_ns, key))) = self.timers.peek().copied()
             && due_ns <= now_ns
         {
@@ -245,7 +250,9 @@ impl Writer {
             return;
         }
         let mut turn = turn!(self, recorder);
-        match tab.outlet.resume(&mut turn) {
+        let written = tab.outlet.resume(&mut turn);
+        self.now_ns = turn.now_ns;
+        match written {
             // Edge-triggered: while it stays registered the next room is told.
             Written::Blocked => {}
             Written::Dead if tab.leaving_ns() == 0 => self.unwatch(key),
@@ -285,7 +292,7 @@ impl Writer {
         }
         if let Command::Close(frame) = command {
             self.hand_over(recorder);
-            let now_ns = self.clock.now_ns();
+            let now_ns = self.now_ns;
             if self.tab(key).is_some_and(|tab| tab.leave(&frame, now_ns, now_ns + FAREWELL_NS)) {
                 return self.timers.push(Reverse((now_ns + FAREWELL_NS, key)));
             }
@@ -358,6 +365,7 @@ impl Writer {
                 _ => {}
             }
         }
+        self.now_ns = turn.now_ns;
         out.clear();
         stamps.clear();
         (self.filled, self.out, self.stamps) = (filled, out, stamps);

@@ -19,7 +19,7 @@ pub enum Stop {
     Wire,
     /// All subscribers' rings offered the update.
     Ring,
-    /// From the message in hand until the tab's writer takes the update.
+    /// From the message in hand until the tab's writer takes the update; of those it takes in one turn, the oldest.
     Writer,
     /// One write call.
     Socket,

@@ -118,6 +118,17 @@ pub fn usage(pid: u32) -> Usage {
     Usage { rss_kib: kib("VmRSS:"), peak_kib: kib("VmHWM:"), cpu_ms: ticks * 10 }
 }
 
+/// Memory of process `pid` that it has written and that has no file behind it, KiB.
+///
+/// # Errors
+/// When the process is gone, or the system does not tell.
+pub fn anonymous_kib(pid: u32) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.ok_or_else(|| io::Error::other("smaps_rollup has no line Anonymous"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +137,7 @@ mod tests {
     fn this_process_uses_memory() {
         let usage = usage(std::process::id());
         assert!(usage.rss_kib > 0 && usage.peak_kib >= usage.rss_kib);
+        assert!(anonymous_kib(std::process::id()).unwrap() > 0);
     }
 
     #[test]
