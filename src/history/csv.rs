@@ -1,11 +1,9 @@
 //! Bars in csv files: the only reader of them.
 
+use crate::market::calendar::date::{DAY_S, Date, IST_OFFSET_S};
 use crate::market::indicator::Bar;
 use csv::StringRecord;
 use std::io::Read;
-
-/// India is so many seconds ahead of UTC.
-const IST: i64 = 19_800;
 
 /// Why a file holds no bars.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +75,7 @@ pub fn read_rows(input: impl Read) -> Result<Vec<Row>, BarsError> {
             Some(index) => record.get(index).unwrap_or_default().to_owned(),
             // The date as it stands there is that of the exchange's clock.
             None if text.contains('-') => text.chars().take(10).collect(),
-            None => (start + IST).div_euclid(86_400).to_string(),
+            None => Date::of(start).to_string(),
         };
         let before = rows.last().map_or(0, |row| row.bar.session);
         let bar = Bar {
@@ -114,12 +112,7 @@ pub(super) fn seconds(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse() {
         return Some(seconds);
     }
-    let date = text.get(..10)?;
-    let mut parts = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
+    let date: Date = text.get(..10)?.parse().ok()?;
     let clock = text.get(11..).unwrap_or_default();
     let (clock, offset) = match clock.find(['Z', '+', '-']) {
         Some(at) if clock.as_bytes()[at] == b'Z' => (&clock[..at], 0),
@@ -127,9 +120,9 @@ pub(super) fn seconds(text: &str) -> Option<i64> {
             let offset = of_day(&clock[at + 1..])?;
             (&clock[..at], if clock.as_bytes()[at] == b'-' { -offset } else { offset })
         }
-        None => (clock, IST),
+        None => (clock, IST_OFFSET_S),
     };
-    Some(days(year, month, day) * 86_400 + if clock.is_empty() { 0 } else { of_day(clock)? } - offset)
+    Some(i64::from(date.0) * DAY_S + if clock.is_empty() { 0 } else { of_day(clock)? } - offset)
 }
 
 /// Seconds of `09:15`, `0915`, `09:15:00` or `09:15:00.000`.
@@ -140,13 +133,6 @@ fn of_day(clock: &str) -> Option<i64> {
     }
     let pair = |at: usize| digits.get(at..at + 2).map_or(Some(0), |pair| pair.parse::<i64>().ok());
     Some(pair(0)? * 3600 + pair(2)? * 60 + pair(4)?)
-}
-
-/// Days from 1970-01-01 in the Gregorian calendar. Years are taken to begin in March, so that the leap day is the last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month > 2 { year } else { year - 1 };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
 }
 
 #[cfg(test)]
@@ -163,6 +149,7 @@ mod tests {
             ("1782099900", Some(1_782_099_900)),
             ("2026-06-22T", Some(1_782_066_600)),
             ("2026-13-22", None),
+            ("2026-02-29", None),
             ("yesterday, I think", None),
             ("", None),
         ] {

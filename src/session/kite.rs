@@ -9,7 +9,7 @@ use crate::account::audit::Event;
 use crate::clock::Clock;
 use crate::fanout::slot::Slot;
 use crate::kite::instruments::Instruments;
-use crate::market::calendar::date::{Date, IST_OFFSET_S};
+use crate::market::calendar::Ist;
 use crate::market::{InstrumentToken, Mode};
 use crate::wire::kite_request::{self, KiteRequest};
 use crate::wire::{Encoding, Format, push};
@@ -47,10 +47,7 @@ fn instruments_meta(instruments: &Instruments) -> Value {
 
 /// What Kite tells second; the time is India's.
 fn app_code(clock: &Clock) -> Value {
-    let unix_s = clock.unix_seconds() as i64;
-    let (date, second) = (Date::of(unix_s), (unix_s + IST_OFFSET_S).rem_euclid(86_400));
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    json!({"type": "app_code", "timestamp": format!("{date}T{hour:02}:{minute:02}:{second:02}+05:30")})
+    json!({"type": "app_code", "timestamp": Ist(clock.unix_seconds() as i64).to_string()})
 }
 
 fn frame(message: &Value) -> Vec<u8> {

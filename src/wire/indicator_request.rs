@@ -1,5 +1,6 @@
 //! What clients of `/indicators/*` say, over a WebSocket or by HTTP. Unknown fields are ignored.
 
+use super::excerpt::excerpt;
 use super::resume::{Cursor, MAX_CURSOR, ResumeRequest};
 use crate::market::Timeframe;
 use crate::market::calendar::Utc;
@@ -130,12 +131,12 @@ impl Fault {
 
     /// A field whose value is not allowed.
     pub fn field_of(field: &'static str, given: Option<&str>, allowed: impl Into<String>) -> Self {
-        let given = given.map_or_else(|| "nothing".to_owned(), |given| cut(&format!("{given:?}")));
+        let given = given.map_or_else(|| "nothing".to_owned(), |given| excerpt(&format!("{given:?}")));
         Self::Field { field, given, allowed: allowed.into() }
     }
 
     fn wrong(field: &'static str, given: &Value, allowed: impl Into<String>) -> Self {
-        let given = if given.is_null() { "nothing".to_owned() } else { cut(&given.to_string()) };
+        let given = if given.is_null() { "nothing".to_owned() } else { excerpt(&given.to_string()) };
         Self::Field { field, given, allowed: allowed.into() }
     }
 }
@@ -160,7 +161,7 @@ pub fn parse(text: &[u8]) -> Result<IndicatorRequest, Fault> {
         Some("resume") => {
             Ok(IndicatorRequest::Resume(ResumeRequest { token: token()?, cursor: cursor(&value["cursor"])? }))
         }
-        Some(other) => Err(Fault::Action { given: cut(other) }),
+        Some(other) => Err(Fault::Action { given: excerpt(other) }),
         None => Err(Fault::Action { given: "a missing action".into() }),
     }
 }
@@ -330,14 +331,6 @@ fn indicator(value: &Value) -> Result<IndicatorId, Option<Fault>> {
             known(if parameters.is_empty() { name.parse() } else { IndicatorId::from_parameters(name, parameters) })
         }
         _ => Err(None),
-    }
-}
-
-/// Cut to 64 characters.
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(64) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The official clients put spaces where they like and their keys in any order. Tokens are numbers; decimal strings are
 //! taken too, which Kite itself refuses.
 
+use super::excerpt::excerpt;
 use crate::market::{InstrumentToken, Mode};
 use rustc_hash::FxHashSet;
 use serde_json::Value;
@@ -54,18 +55,18 @@ pub fn parse(text: &[u8]) -> Result<KiteRequest, KiteRequestError> {
         Some("unsubscribe") => tokens(operand).map(KiteRequest::Unsubscribe),
         Some("mode") => match operand.as_array().map(Vec::as_slice) {
             Some([mode, list]) => {
-                let unknown = || KiteRequestError::Mode(excerpt(mode));
+                let unknown = || KiteRequestError::Mode(excerpt(&mode.to_string()));
                 let mode = mode.as_str().and_then(Mode::parse).ok_or_else(unknown)?;
                 Ok(KiteRequest::Mode(mode, tokens(list)?))
             }
-            _ => Err(KiteRequestError::ModeValue(excerpt(operand))),
+            _ => Err(KiteRequestError::ModeValue(excerpt(&operand.to_string()))),
         },
-        _ => Err(KiteRequestError::Action(excerpt(action))),
+        _ => Err(KiteRequestError::Action(excerpt(&action.to_string()))),
     }
 }
 
 fn tokens(list: &Value) -> Result<Vec<InstrumentToken>, KiteRequestError> {
-    let items = list.as_array().ok_or_else(|| KiteRequestError::Tokens(excerpt(list)))?;
+    let items = list.as_array().ok_or_else(|| KiteRequestError::Tokens(excerpt(&list.to_string())))?;
     let mut seen = FxHashSet::default();
     let mut tokens = Vec::with_capacity(items.len());
     for item in items {
@@ -73,21 +74,12 @@ fn tokens(list: &Value) -> Result<Vec<InstrumentToken>, KiteRequestError> {
             Value::String(text) => text.parse().ok(),
             other => other.as_u64().and_then(|number| u32::try_from(number).ok()),
         };
-        let token = number.map(InstrumentToken).ok_or_else(|| KiteRequestError::Token(excerpt(item)))?;
+        let token = number.map(InstrumentToken).ok_or_else(|| KiteRequestError::Token(excerpt(&item.to_string())))?;
         if seen.insert(token) {
             tokens.push(token);
         }
     }
     Ok(tokens)
-}
-
-/// What a client wrote, cut to 64 characters.
-fn excerpt(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(64) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod close;
 pub mod derived;
 pub mod encoding;
+mod excerpt;
 pub mod frame;
 pub mod indicator_request;
 pub mod json;

@@ -2,6 +2,7 @@
 //! field and what is allowed there; unknown fields are ignored.
 
 use super::encoding::Format;
+use super::excerpt::excerpt;
 use super::resume::{Cursor, MAX_CURSOR, ResumeRequest};
 use crate::market::{InstrumentToken, Mode, When};
 use crate::secret::Secret;
@@ -176,7 +177,7 @@ fn request(value: &BorrowedValue<'_>) -> Result<Request, RequestError> {
         Some("history") => history(value).map(Request::History),
         Some("register_alert") => alert(value).map(Request::RegisterAlert),
         Some("remove_alert") => text(value, "alert_id", "the id of an alert").map(Request::RemoveAlert),
-        _ => Err(RequestError::Action { given: excerpt(action) }),
+        _ => Err(RequestError::Action { given: excerpt(&action.encode()) }),
     }
 }
 
@@ -374,16 +375,7 @@ fn boolean(value: &BorrowedValue<'_>, field: &'static str, default: bool) -> Res
 }
 
 fn wrong(field: &'static str, given: &BorrowedValue<'_>, allowed: &'static str) -> RequestError {
-    RequestError::Field { field, given: excerpt(given), allowed }
-}
-
-/// What a client wrote, cut to 64 characters: an error reply is no mirror for megabytes.
-fn excerpt(value: &BorrowedValue<'_>) -> String {
-    let text = value.encode();
-    match text.char_indices().nth(64) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    RequestError::Field { field, given: excerpt(&given.encode()), allowed }
 }
 
 #[cfg(test)]
