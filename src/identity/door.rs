@@ -71,8 +71,8 @@ impl FailureDoor {
     }
 }
 
-/// What one attacker has many of counts as one.
-fn network(address: IpAddr) -> IpAddr {
+/// What one client has many of counts as one: of IPv6 a whole /64.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

@@ -3,6 +3,8 @@
 //! The number is the time at which the past would have been spread evenly; it runs ahead of the clock by what was spent
 //! in advance, and may do so by the burst.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// A rate and the burst above it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
@@ -45,6 +47,21 @@ impl Meter {
     }
 }
 
+/// A [`Meter`] of any number of threads, which take no lock.
+#[derive(Default, Debug)]
+pub struct SharedMeter(AtomicU64);
+
+impl SharedMeter {
+    /// As [`Meter::take`].
+    pub fn take(&self, rate: Rate, now_ns: u64) -> bool {
+        let spend = |spent| {
+            let mut meter = Meter(spent);
+            meter.take(rate, now_ns).then_some(meter.0)
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +79,21 @@ mod tests {
         assert_eq!((0..100).filter(|_| meter.take(rate, now + 9_000_000_000)).count(), 5);
         let free = Rate::per_second(0, 0);
         assert_eq!((0..100).filter(|_| meter.take(free, now)).count(), 100);
+    }
+
+    #[test]
+    fn threads_share_one_burst() {
+        let (rate, meter) = (Rate::per_second(10, 10), SharedMeter::default());
+        let taken = |now_ns| {
+            std::thread::scope(|scope| {
+                let takers: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| (0..25).filter(|_| meter.take(rate, now_ns)).count())).collect();
+                takers.into_iter().map(|taker| taker.join().unwrap()).sum::<usize>()
+            })
+        };
+        assert_eq!(taken(5_000_000_000), 10);
+        assert_eq!(taken(5_099_999_999), 0);
+        assert_eq!(taken(5_100_000_000), 1);
+        assert_eq!((0..100).filter(|_| SharedMeter::default().take(Rate::per_second(0, 0), 1)).count(), 100);
     }
 }

@@ -1,10 +1,11 @@
 //! Accepting connections: bounded numbers, bounded heads, a deadline for each, and the socket taken over after an upgrade.
 
 use super::counters::{EdgeCounters, count};
-use super::lobby::{Full, Lobby, Pace, Seat};
+use super::lobby::{Full, Lobby, Seat};
 use super::peer::TrustedProxies;
 use super::tls::Tls;
 use crate::clock::Clock;
+use crate::identity::rate::{Rate, SharedMeter};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
@@ -81,7 +82,9 @@ pub struct Edge {
     settings: AcceptSettings,
     /// Connections that are not sessions yet.
     pub lobby: Arc<Lobby>,
-    pace: Pace,
+    /// Handshakes, a second's worth of them at once.
+    pace: Rate,
+    paced: SharedMeter,
     clock: Clock,
     /// What came of connections.
     pub counters: Arc<EdgeCounters>,
@@ -91,8 +94,8 @@ impl Edge {
     /// An edge by these settings.
     pub fn new(settings: AcceptSettings, clock: Clock) -> Self {
         let lobby = Lobby::new(settings.waiting, settings.waiting_each);
-        let pace = Pace::per_second(settings.handshakes);
-        Self { settings, lobby, pace, clock, counters: Arc::default() }
+        let pace = Rate::per_second(settings.handshakes, settings.handshakes);
+        Self { settings, lobby, pace, paced: SharedMeter::default(), clock, counters: Arc::default() }
     }
 
     /// A place in the lobby; that there is none is counted.
@@ -214,7 +217,7 @@ where
             let peer = edge.settings.proxies.client(address, request.headers());
             request.extensions_mut().insert(peer);
             let handshake = request.headers().contains_key(header::UPGRADE);
-            let welcome = !limits || !handshake || edge.pace.take(edge.clock.now_ns());
+            let welcome = !limits || !handshake || edge.paced.take(edge.pace, edge.clock.now_ns());
             let answer = welcome.then(|| router.call(request));
             let (answered, edge) = (Arc::clone(&answered), Arc::clone(&edge));
             async move {

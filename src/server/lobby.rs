@@ -1,8 +1,8 @@
-//! Connections that are not sessions yet: how many there may be, and how fast they may become some.
+//! Connections that are not sessions yet, and how many there may be.
 
+use crate::identity::door::network;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 #[expect(clippy::disallowed_types, reason = "control side: met once by each new connection")]
@@ -69,14 +69,6 @@ impl Lobby {
     }
 }
 
-/// What one user has of the address space: an IPv6 user has a whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
-    }
-}
-
 /// A connection's place in the lobby, given up when dropped.
 #[derive(Debug)]
 pub struct Seat {
@@ -96,32 +88,6 @@ impl Drop for Seat {
                 waiting.by_address.remove(&address);
             }
         }
-    }
-}
-
-/// So many a second, and as many at once (the generic cell rate algorithm). Any thread.
-#[derive(Debug)]
-pub struct Pace {
-    interval_ns: u64,
-    burst_ns: u64,
-    /// Up to when everything has been spent.
-    spent_until_ns: AtomicU64,
-}
-
-impl Pace {
-    /// 0 is no limit.
-    pub const fn per_second(rate: u32) -> Self {
-        let interval_ns = if rate == 0 { 0 } else { 1_000_000_000 / rate as u64 };
-        Self { interval_ns, burst_ns: interval_ns * rate as u64, spent_until_ns: AtomicU64::new(0) }
-    }
-
-    /// Takes one if there is one left.
-    pub fn take(&self, now_ns: u64) -> bool {
-        let spend = |until: u64| {
-            let next = until.max(now_ns) + self.interval_ns;
-            (next - now_ns <= self.burst_ns).then_some(next)
-        };
-        self.interval_ns == 0 || self.spent_until_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
     }
 }
 
@@ -156,16 +122,5 @@ mod tests {
         assert_eq!(lobby.enter(address("2001:db8:0:1:ffff::2")).unwrap_err(), Full::Address);
         assert!(lobby.enter(address("2001:db8:0:2::1")).is_ok());
         assert!(lobby.enter(None).is_ok(), "behind a proxy addresses say nothing");
-    }
-
-    #[test]
-    fn a_second_s_worth_at_once_and_then_the_pace() {
-        let (pace, now) = (Pace::per_second(10), 5_000_000_000);
-        assert_eq!((0..100).filter(|_| pace.take(now)).count(), 10);
-        assert!(!pace.take(now + 99_999_999));
-        assert!(pace.take(now + 100_000_000));
-        assert!(!pace.take(now + 100_000_000));
-        assert_eq!((0..100).filter(|_| pace.take(now + 60_000_000_000)).count(), 10);
-        assert_eq!((0..100).filter(|_| Pace::per_second(0).take(now)).count(), 100);
     }
 }
