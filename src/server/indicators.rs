@@ -5,6 +5,7 @@
 //! delivers, since on `/indicators/v2/stream` tabs share nothing: it is what `GET current` tells when it names no
 //! indicators.
 
+use super::app::App;
 use super::http::{Shared, answer};
 use super::peer::Peer;
 use super::upgrade::refused;
@@ -24,7 +25,6 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Longest body.
@@ -73,21 +73,33 @@ impl IntoResponse for Failure {
 
 pub(super) type Answer = Result<Json<Value>, Failure>;
 
-/// Whoever may ask; where nobody need show anything, nobody does.
-async fn admit(context: &Context, request: Request, peer: IpAddr) -> Result<(Principal, Request), Refusal> {
-    let (parts, body) = request.into_parts();
-    let who = context.gate.admit(&parts, peer).await?;
-    let who = who.ok_or_else(|| context.gate.counters.refuse(Refusal::Missing))?;
-    Ok((who, Request::from_parts(parts, body)))
+/// Does the work for whoever may ask; where nobody need show anything, nobody does. In a task of its own: it is done to the
+/// end also where the client has gone, and nothing is left behind.
+async fn answered<Work>(
+    app: Arc<App>,
+    peer: Peer,
+    request: Request,
+    work: impl FnOnce(Arc<Context>, Principal, Request) -> Work + Send + 'static,
+) -> Answer
+where
+    Work: Future<Output = Answer> + Send,
+{
+    let task = tokio::spawn(async move {
+        let context = Arc::clone(&app.context);
+        let (parts, body) = request.into_parts();
+        let who = context.gate.admit(&parts, peer.ip).await?;
+        let who = who.ok_or_else(|| context.gate.counters.refuse(Refusal::Missing))?;
+        work(context, who, Request::from_parts(parts, body)).await
+    });
+    task.await.unwrap_or_else(|_| Err(Problem::stopping().into()))
 }
 
-/// Whoever has a name.
-async fn admit_named(context: &Context, request: Request, peer: IpAddr) -> Result<(Principal, Value), Failure> {
-    let (who, request) = admit(context, request, peer).await?;
+/// What a body asks for in the name of somebody, who must have one.
+async fn body_of(who: &Principal, context: &Context, request: Request) -> Result<Value, Failure> {
     if who.proof == Proof::Anonymous {
         return Err(context.gate.counters.refuse(Refusal::Missing).into());
     }
-    Ok((who, body(request).await?))
+    body(request).await
 }
 
 async fn body(request: Request) -> Result<Value, Failure> {
@@ -96,17 +108,10 @@ async fn body(request: Request) -> Result<Value, Failure> {
     Ok(wire::object(&bytes)?)
 }
 
-/// Does the work in a task of its own: it is done to the end also where the client has gone, and nothing is left behind.
-async fn finish(work: impl Future<Output = Answer> + Send + 'static) -> Answer {
-    tokio::spawn(work).await.unwrap_or_else(|_| Err(Problem::stopping().into()))
-}
-
 /// `POST /indicators/subscribe`.
 pub(super) async fn subscribe(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Answer {
-    let context = Arc::clone(&app.context);
-    finish(async move {
-        let (who, body) = admit_named(&context, request, peer.ip).await?;
-        let wanted: Wanted = wire::wanted(&body)?;
+    answered(app, peer, request, async move |context, who, request| {
+        let wanted: Wanted = wire::wanted(&body_of(&who, &context, request).await?)?;
         let set = context.indicators.clients.of(&context, &who);
         let refused = |problem| Failure::Problem(Asked::Subscribe, problem);
         set.subscribe(&context, &who.permissions, &wanted).await.map_err(refused)?;
@@ -120,10 +125,8 @@ pub(super) async fn subscribe(State(app): Shared, Extension(peer): Extension<Pee
 
 /// `POST /indicators/unsubscribe`.
 pub(super) async fn unsubscribe(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Answer {
-    let context = Arc::clone(&app.context);
-    finish(async move {
-        let (who, body) = admit_named(&context, request, peer.ip).await?;
-        let unwanted: Unwanted = wire::unwanted(&body)?;
+    answered(app, peer, request, async move |context, who, request| {
+        let unwanted: Unwanted = wire::unwanted(&body_of(&who, &context, request).await?)?;
         let set = context.indicators.clients.of(&context, &who);
         let removed = set.unsubscribe(&context, &who.permissions, &unwanted).await;
         let removed = removed.map_err(|problem| Failure::Problem(Asked::Unsubscribe, problem))?;
@@ -168,9 +171,7 @@ pub(super) async fn current(
     Query(fields): Query<Fields>,
     request: Request,
 ) -> Answer {
-    let context = Arc::clone(&app.context);
-    finish(async move {
-        let (who, _) = admit(&context, request, peer.ip).await?;
+    answered(app, peer, request, async move |context, who, _| {
         let (symbol, timeframe, text) = fields.series()?;
         let ids = match fields.indicators {
             None if who.proof != Proof::Anonymous => subscribed(&context, &who, &symbol, timeframe).await?,
@@ -204,9 +205,7 @@ pub(super) async fn history(
     Query(fields): Query<Fields>,
     request: Request,
 ) -> Answer {
-    let context = Arc::clone(&app.context);
-    finish(async move {
-        let (who, _) = admit(&context, request, peer.ip).await?;
+    answered(app, peer, request, async move |context, who, _| {
         let (symbol, timeframe, text) = fields.series()?;
         let given = fields.indicator.as_deref();
         let given = given.ok_or_else(|| Fault::field_of("indicator", None, "an id such as RSI_14 is needed"))?;
@@ -227,9 +226,7 @@ pub(super) async fn at_offset(
     Query(fields): Query<Fields>,
     request: Request,
 ) -> Answer {
-    let context = Arc::clone(&app.context);
-    finish(async move {
-        let (who, _) = admit(&context, request, peer.ip).await?;
+    answered(app, peer, request, async move |context, who, _| {
         let (symbol, timeframe, text) = fields.series()?;
         let ids = fields.indicators()?;
         let offset = number("offset", fields.offset.as_deref(), 0)?;
@@ -242,9 +239,7 @@ pub(super) async fn at_offset(
 
 /// `POST /indicators/batch`: what indicators of one symbol say now in several timeframes.
 pub(super) async fn batch(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Answer {
-    let context = Arc::clone(&app.context);
-    finish(async move {
-        let (who, request) = admit(&context, request, peer.ip).await?;
+    answered(app, peer, request, async move |context, who, request| {
         let Batch { symbol, timeframes, indicators: ids } = wire::batch(&body(request).await?)?;
         let question = Question::new(&context, &who, symbol.clone(), &ids)?;
         let mut all = Map::new();
