@@ -27,6 +27,11 @@ pub enum Event<'a> {
         /// Why; never the credential.
         reason: &'a str,
     },
+    /// A token was made, for development.
+    Issue {
+        /// Where the one who asked for it comes from.
+        peer: &'a str,
+    },
     /// Subscriptions were made, replacing those before.
     Subscribe {
         /// Instruments asked for and found.
@@ -86,6 +91,7 @@ impl Event<'_> {
             Self::Stop => "stop",
             Self::Connect { .. } => "connect",
             Self::AuthRefused { .. } => "auth_refused",
+            Self::Issue { .. } => "issue",
             Self::Subscribe { .. } => "subscribe",
             Self::Unsubscribe { .. } => "unsubscribe",
             Self::Evict { .. } => "evict",
@@ -97,7 +103,7 @@ impl Event<'_> {
     fn details(&self) -> Value {
         match *self {
             Self::Start | Self::Stop => json!({}),
-            Self::Connect { peer } => json!({"peer": clean(peer)}),
+            Self::Connect { peer } | Self::Issue { peer } => json!({"peer": clean(peer)}),
             Self::AuthRefused { peer, reason } => json!({"peer": clean(peer), "reason": clean(reason)}),
             Self::Subscribe { tokens, unknown, mode, all } => {
                 json!({"tokens": tokens, "unknown": unknown, "mode": clean(mode), "all": all})

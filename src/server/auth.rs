@@ -2,7 +2,8 @@
 
 use super::http::{Shared, answer, error};
 use super::peer::Peer;
-use super::upgrade::{refused, status_of};
+use super::upgrade::{note_refusal, refused, status_of};
+use crate::account::audit::{Event, Outcome};
 use crate::identity::issue::TokenRequest;
 use crate::identity::refusal::Refusal;
 use axum::Extension;
@@ -17,7 +18,7 @@ use serde_json::json;
 pub(super) const MAX_BODY: usize = 16 * 1_024;
 
 /// `POST /auth/token`: a new token for development.
-pub(super) async fn token(State(app): Shared, body: Bytes) -> Response {
+pub(super) async fn token(State(app): Shared, Extension(peer): Extension<Peer>, body: Bytes) -> Response {
     const WANTED: &str =
         "a JSON object is needed: sub, and where wanted email, name, session_id, roles, permissions, jti, expires_in";
     let gate = &app.context.gate;
@@ -31,7 +32,11 @@ pub(super) async fn token(State(app): Shared, body: Bytes) -> Response {
         return error(StatusCode::BAD_REQUEST, WANTED);
     };
     let expires_in = request.expires_in();
-    match gate.issue(request) {
+    let subject = request.sub.clone();
+    let issued = gate.issue(request);
+    let outcome = if issued.is_some() { Outcome::Done } else { Outcome::Refused };
+    app.context.account.audit.record(&subject, "", &Event::Issue { peer: &peer.to_string() }, outcome);
+    match issued {
         Some(token) => {
             answer(StatusCode::OK, json!({"access_token": token, "token_type": "bearer", "expires_in": expires_in}))
         }
@@ -57,7 +62,10 @@ pub(super) async fn verify(State(app): Shared, Extension(peer): Extension<Peer>,
             json!({"valid": true, "user_id": who.user, "sub": who.sub, "session_id": who.session_id, "name": who.name,
                 "roles": who.roles, "jti": who.jti, "iat": who.issued_at, "exp": who.expires_at, "proof": who.proof.name()}),
         ),
-        Err(refusal) => answer(status_of(refusal), json!({"valid": false, "error": refusal.to_string()})),
+        Err(refusal) => {
+            note_refusal(&app, refusal, peer);
+            answer(status_of(refusal), json!({"valid": false, "error": refusal.to_string()}))
+        }
     }
 }
 

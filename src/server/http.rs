@@ -3,7 +3,7 @@
 use super::admin::{self, Place as AdminPlace};
 use super::app::App;
 use super::peer::Peer;
-use super::{auth, indicators, latency, market_hours, metrics, upgrade};
+use super::{auth, indicators, latency, market_hours, metrics, revocations, upgrade};
 use crate::kite::instruments::Instrument;
 use crate::stats::Stop;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
@@ -72,6 +72,7 @@ fn operators(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/ws/connections", get(connections))
         .route("/ws/connections/{id}", delete(admin::dismiss))
         .route("/upstream/token", post(admin::swap_token).layer(DefaultBodyLimit::max(admin::MAX_BODY)))
+        .route("/auth/revocations", post(revocations::revoke).layer(DefaultBodyLimit::max(revocations::MAX_BODY)))
         .route("/metrics", get(prometheus))
         .route("/stats/latency", get(latencies))
         .route("/stats/latency/{file}", get(latency_file))

@@ -13,6 +13,7 @@ pub mod lobby;
 pub mod market_hours;
 pub mod metrics;
 pub mod peer;
+pub mod revocations;
 pub mod shuttle;
 pub mod tls;
 pub mod upgrade;

@@ -236,8 +236,12 @@ pub(super) fn status_of(refusal: Refusal) -> StatusCode {
     StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN)
 }
 
-/// Writes down who was not let in, and why.
-fn note_refusal(app: &App, refusal: Refusal, peer: Peer) {
+/// Writes down who was not let in, and why. What is turned away unlooked at is counted only: a flood would push everything
+/// else out of the log.
+pub(super) fn note_refusal(app: &App, refusal: Refusal, peer: Peer) {
+    if matches!(refusal, Refusal::Failures | Refusal::Busy) {
+        return;
+    }
     tracing::debug!(reason = refusal.label(), %peer, "a connection was refused");
     let event = Event::AuthRefused { peer: &peer.to_string(), reason: refusal.label() };
     app.context.account.audit.record("", "", &event, Outcome::Refused);
