@@ -226,8 +226,8 @@ settings! {
         /// working directory with the kite feed, and none with the others, whose bars are not of this day.
         data_dir: DataDir = "auto", Form("auto, none or a path");
         /// Where sessions are kept so that clients can resume them: auto is the data_dir, or memory where there is none;
-        /// Redis serves several gateways.
-        session_store: SessionChoice = "auto", Form("auto, none or redis://[user:password@]host[:port][/db]");
+        /// Redis serves several gateways; with TLS as rediss://, by the system's certificates or those of SSL_CERT_FILE.
+        session_store: SessionChoice = "auto", Form("auto, none or redis[s]://[user:password@]host[:port][/db]");
         /// Secret that authenticates sessions in Redis; the same for all gateways that share them. A command line is
         /// visible to other users; prefer a variable or a file.
         session_key: Option<Secret> = "", Form("at least 32 printable characters");

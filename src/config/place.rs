@@ -87,7 +87,7 @@ pub enum SessionChoice {
     Auto,
     /// Nothing.
     None,
-    /// The Redis server at this address.
+    /// The Redis server at this address; with TLS where it begins with `rediss`.
     Redis(Secret),
 }
 
@@ -97,7 +97,8 @@ impl Value for SessionChoice {
             "auto" => Some(Self::Auto),
             "none" => Some(Self::None),
             _ => {
-                let url = Url::parse(text).ok().filter(|url| url.scheme() == "redis" && url.has_host())?;
+                let url =
+                    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "redis" | "rediss") && url.has_host())?;
                 (url.query().is_none() && url.fragment().is_none()).then(|| Self::Redis(Secret::new(text)))
             }
         }
