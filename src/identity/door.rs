@@ -47,14 +47,15 @@ impl FailureDoor {
         !failures.all.is_spent(OF_ALL, now_ns) && !failures.addresses.get(&network(address)).is_some_and(spent)
     }
 
-    /// Notes a refusal.
+    /// Notes a refusal. Those that were let in together are all counted, also beyond what may be tried: else each moment in
+    /// which the door is open would let in a whole queue for the price of one.
     pub fn failed(&self, address: IpAddr, refusal: Refusal, now_ns: u64) {
         if !refusal.is_failure() {
             return;
         }
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if refusal.was_checked() {
-            failures.all.take(OF_ALL, now_ns);
+            failures.all.charge(OF_ALL, now_ns);
         }
         let address = network(address);
         if failures.addresses.len() >= ADDRESSES && !failures.addresses.contains_key(&address) {
@@ -67,7 +68,7 @@ impl FailureDoor {
                 return;
             }
         }
-        failures.addresses.entry(address).or_default().take(self.of_address, now_ns);
+        failures.addresses.entry(address).or_default().charge(self.of_address, now_ns);
     }
 }
 
@@ -120,6 +121,12 @@ mod tests {
             });
             tried.count()
         };
+        // A queue that was let in before the first of it had failed is paid for.
+        let queue = FailureDoor::new(RATE);
+        (0..6_000u32).for_each(|at| queue.failed(IpAddr::V4(at.into()), Refusal::Signature, 0));
+        assert!(
+            !queue.is_open([9, 9, 9, 9].into(), 1_000_000_000) && queue.is_open([9, 9, 9, 9].into(), 1_001_000_000)
+        );
         // What costs no arithmetic shuts nobody else out.
         assert_eq!(flood(Refusal::Malformed, 0), 100_000);
         assert_eq!(flood(Refusal::Signature, 0), 5_000);

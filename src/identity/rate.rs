@@ -32,8 +32,13 @@ impl Meter {
         if self.is_spent(rate, now_ns) {
             return false;
         }
-        self.0 = if self.0 > now_ns { self.0 } else { now_ns } + rate.interval_ns;
+        self.charge(rate, now_ns);
         true
+    }
+
+    /// Spends one whether there is one left or not: what is spent beyond the burst is made up for by waiting.
+    pub const fn charge(&mut self, rate: Rate, now_ns: u64) {
+        self.0 = if self.0 > now_ns { self.0 } else { now_ns } + rate.interval_ns;
     }
 
     /// Whether none is left.
@@ -79,6 +84,13 @@ mod tests {
         assert_eq!((0..100).filter(|_| meter.take(rate, now + 9_000_000_000)).count(), 5);
         let free = Rate::per_second(0, 0);
         assert_eq!((0..100).filter(|_| meter.take(free, now)).count(), 100);
+    }
+
+    #[test]
+    fn what_was_spent_beyond_the_burst_is_made_up_for() {
+        let (rate, mut meter) = (Rate::per_second(10, 5), Meter::default());
+        (0..25).for_each(|_| meter.charge(rate, 0));
+        assert!(meter.is_spent(rate, 2_000_000_000) && !meter.is_spent(rate, 2_100_000_000));
     }
 
     #[test]
