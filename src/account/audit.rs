@@ -27,7 +27,7 @@ pub enum Event<'a> {
         /// Why; never the credential.
         reason: &'a str,
     },
-    /// A token was made, for development.
+    /// A token was made for development, or a ticket.
     Issue {
         /// Where the one who asked for it comes from.
         peer: &'a str,

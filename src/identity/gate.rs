@@ -12,12 +12,13 @@ use super::door::FailureDoor;
 use super::issue::{SigningKey, TokenRequest};
 use super::issuer::{Issuer, IssuerSettings};
 use super::permissions::Permissions;
-use super::principal::Principal;
+use super::principal::{Principal, Proof};
 use super::rate::Rate;
 use super::refusal::Refusal;
 use super::revocation::{Full, Revocation};
 use super::roster::{Caps, Roster};
 use super::site::Site;
+use super::ticket::{self, Tickets};
 use super::watch::Watch;
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -103,6 +104,7 @@ pub struct Gate {
     checks: Semaphore,
     waiting: AtomicUsize,
     unproved: Arc<Semaphore>,
+    tickets: Tickets,
     signing: Option<SigningKey>,
     clock: Clock,
     /// For operators.
@@ -126,6 +128,7 @@ impl Gate {
             checks: Semaphore::new(CHECKS),
             waiting: AtomicUsize::new(0),
             unproved: Arc::new(Semaphore::new(UNPROVED)),
+            tickets: Tickets::default(),
             signing: settings.signing,
             clock,
             counters,
@@ -198,7 +201,10 @@ impl Gate {
             None => Err(self.counters.refuse(Refusal::MissingJwt)),
             // What is good elsewhere names no session here.
             Some(key) if api_key::is_key(key.reveal()) => Err(self.counters.refuse(Refusal::Malformed)),
-            Some(token) => self.identify(&token, peer).await.map(Some),
+            Some(token) => match self.identify(&token, peer).await? {
+                who if who.proof == Proof::Jwt => Ok(Some(who)),
+                _ => Err(self.counters.refuse(Refusal::Malformed)),
+            },
         }
     }
 
@@ -254,6 +260,9 @@ impl Gate {
     async fn check(&self, token: &Secret) -> Result<Principal, Refusal> {
         if api_key::is_key(token.reveal()) {
             return self.api_keys.check(token.reveal(), &self.default);
+        }
+        if ticket::is_ticket(token.reveal()) {
+            return self.tickets.redeem(token.reveal(), self.clock.now_ns());
         }
         // All that costs little comes before the key, and the key before the arithmetic.
         let header = claims::header(token.reveal())?;
@@ -326,6 +335,14 @@ impl Gate {
         watch.replace(principal).map_err(|refusal| self.counters.refuse(refusal))?;
         Counters::count(&self.counters.refreshed);
         Ok(())
+    }
+
+    /// A ticket for a principal who has shown something else.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when too many wait to be used, counted.
+    pub fn issue_ticket(&self, principal: Principal) -> Result<Secret, Refusal> {
+        self.tickets.issue(principal, self.clock.now_ns()).map_err(|refusal| self.counters.refuse(refusal))
     }
 
     /// Whether it makes tokens for development.

@@ -21,4 +21,5 @@ pub mod refusal;
 pub mod revocation;
 pub mod roster;
 pub mod site;
+pub mod ticket;
 pub mod watch;

@@ -1,11 +1,14 @@
-//! `/auth/*`: what a token says, and, for development, new ones; and the check of the name the server is called by.
+//! `/auth/*`: what a token says, tickets for it, and, for development, new ones; and the check of the name the server is called by.
 
+use super::app::App;
 use super::http::{Shared, answer, error};
 use super::peer::Peer;
 use super::upgrade::{note_refusal, refused, status_of};
 use crate::account::audit::{Event, Outcome};
 use crate::identity::issue::TokenRequest;
+use crate::identity::principal::Principal;
 use crate::identity::refusal::Refusal;
+use crate::identity::ticket::LIFE;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -44,11 +47,28 @@ pub(super) async fn token(State(app): Shared, Extension(peer): Extension<Peer>, 
     }
 }
 
-/// `GET /auth/verify`: whose a token is.
-pub(super) async fn verify(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
+/// `POST /auth/ticket`: a ticket for whoever shows a token or an API key.
+pub(super) async fn ticket(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    let who = match identified(&app, peer, request).await {
+        Ok(who) => who,
+        Err(answer) => return *answer,
+    };
+    let user = who.user.clone();
+    let ticket = app.context.gate.issue_ticket(who);
+    let outcome = if ticket.is_ok() { Outcome::Done } else { Outcome::Refused };
+    app.context.account.audit.record(&user, "", &Event::Issue { peer: &peer.to_string() }, outcome);
+    match ticket {
+        Ok(ticket) => answer(StatusCode::OK, json!({"ticket": ticket.reveal(), "expires_in": LIFE.as_secs()})),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// Who asks, or the answer to one who cannot tell.
+async fn identified(app: &App, peer: Peer, request: Request) -> Result<Principal, Box<Response>> {
     let gate = &app.context.gate;
     if !gate.is_configured() {
-        return error(StatusCode::NOT_FOUND, "authentication is not configured: every connection is an anonymous user");
+        const NOBODY: &str = "authentication is not configured: every connection is an anonymous user";
+        return Err(error(StatusCode::NOT_FOUND, NOBODY).into());
     }
     let (parts, _) = request.into_parts();
     let principal = match gate.credential(&parts) {
@@ -56,16 +76,21 @@ pub(super) async fn verify(State(app): Shared, Extension(peer): Extension<Peer>,
         Ok(None) => Err(Refusal::Missing),
         Err(refusal) => Err(refusal),
     };
-    match principal {
+    principal.map_err(|refusal| {
+        note_refusal(app, refusal, peer);
+        answer(status_of(refusal), json!({"valid": false, "error": refusal.to_string()})).into()
+    })
+}
+
+/// `GET /auth/verify`: whose a token is.
+pub(super) async fn verify(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    match identified(&app, peer, request).await {
         Ok(who) => answer(
             StatusCode::OK,
             json!({"valid": true, "user_id": who.user, "sub": who.sub, "session_id": who.session_id, "name": who.name,
                 "roles": who.roles, "jti": who.jti, "iat": who.issued_at, "exp": who.expires_at, "proof": who.proof.name()}),
         ),
-        Err(refusal) => {
-            note_refusal(&app, refusal, peer);
-            answer(status_of(refusal), json!({"valid": false, "error": refusal.to_string()}))
-        }
+        Err(answer) => *answer,
     }
 }
 

@@ -48,6 +48,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/instruments/search", get(search))
         .route("/market/status", get(market_status))
         .route("/auth/token", post(auth::token).layer(DefaultBodyLimit::max(auth::MAX_BODY)))
+        .route("/auth/ticket", post(auth::ticket))
         .route("/auth/verify", get(auth::verify))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check_host))
