@@ -6,10 +6,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::thread::JoinHandle;
 
+use rustix::process::Signal;
 use support::kite_server::KiteServer;
+use support::program::{Program, program};
 
 /// Answers one request; gives its head and body.
 fn rest(answer: &'static str) -> (String, JoinHandle<(String, String)>) {
@@ -39,7 +41,7 @@ fn rest(answer: &'static str) -> (String, JoinHandle<(String, String)>) {
 }
 
 fn login(root: &str, output: &Path, request_token: Option<&str>, input: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tickfan"));
+    let mut command = program();
     command.args(["login", "--root", root, "--output"]).arg(output).args(request_token);
     command.env("KITE_API_KEY", "thekey").env("KITE_API_SECRET", "s3cret");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -47,6 +49,14 @@ fn login(root: &str, output: &Path, request_token: Option<&str>, input: &str) ->
     // It may have ended without reading.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
+}
+
+/// A gateway that reads its credentials from that file.
+fn gateway(server: &KiteServer, credentials: &Path) -> Program {
+    let mut command = program();
+    command.args(["--listen", "127.0.0.1:0", "--data-dir", "none", "--feed", "kite", "--kite-root", &server.root()]);
+    command.arg("--kite-credentials-file").arg(credentials).stderr(Stdio::piped());
+    Program::start(&mut command)
 }
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n\
@@ -80,26 +90,8 @@ fn a_request_token_becomes_a_file_that_the_gateway_reads() {
     // What was written is what a gateway connects with.
     assert!(said(&output).contains("kite.toml: written"));
     let server = KiteServer::start();
-    let mut gateway = Command::new(env!("CARGO_BIN_EXE_tickfan"))
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--data-dir",
-            "none",
-            "--feed",
-            "kite",
-            "--kite-root",
-            &server.root(),
-            "--kite-credentials-file",
-        ])
-        .arg(&path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let _gateway = gateway(&server, &path);
     let call = support::eventually("the gateway connects", || server.call());
-    gateway.kill().unwrap();
-    gateway.wait().unwrap();
     assert!(call.head.contains("api_key=thekey&access_token=fresht0ken "), "{}", call.head);
 }
 
@@ -136,33 +128,14 @@ fn sighup_reads_the_token_again_without_ending_the_program() {
     write("yesterday");
     let server = KiteServer::start();
     server.expire("yesterday");
-    let mut gateway = Command::new(env!("CARGO_BIN_EXE_tickfan"))
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--data-dir",
-            "none",
-            "--feed",
-            "kite",
-            "--kite-root",
-            &server.root(),
-            "--kite-credentials-file",
-        ])
-        .arg(&path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(gateway.stderr.take().unwrap()).lines();
+    let mut gateway = gateway(&server, &path);
+    let mut log = gateway.log();
     let mut until =
         |text: &str| log.by_ref().map(Result::unwrap).find(|line| line.contains(text)).expect("it is logged");
     let refused = until("Kite refuses the access token");
     assert!(refused.contains("its time ends in") && refused.contains("tickfan login"), "{refused}");
     write("today");
-    let pid = gateway.id().to_string();
-    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    gateway.signal(Signal::HUP);
     until("credentials are read again");
     support::eventually("the new token connects", || server.call().filter(|call| call.head.contains("=today ")));
-    gateway.kill().unwrap();
-    gateway.wait().unwrap();
 }

@@ -20,7 +20,7 @@ use support::kite_server::KiteServer;
 use support::sandbox::Stand;
 use support::script::Script;
 use support::ticks::{INFY, RELIANCE, TCS, full, quote};
-use support::{PATIENCE, eventually, eventually_true};
+use support::{PATIENCE, eventually, eventually_true, size};
 use tickfan::assembly;
 use tickfan::clock::Clock;
 use tickfan::config::{self, Config};
@@ -37,10 +37,6 @@ use tickfan::sandbox::Fault;
 use tickfan::session::orders::Audience;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
-
-fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}")))
-}
 
 const fn token(at: u32) -> u32 {
     (at + 1) << 8 | 1
@@ -520,8 +516,8 @@ fn soak_kite(mut client: KiteClient, mine: &[u32], soak: &Soak) {
 #[test]
 fn the_upstream_is_killed_every_five_seconds_and_no_tab_notices_more_than_a_pause() {
     const INSTRUMENTS: u32 = 200;
-    let seconds = from_env("TICKFAN_SOAK_SECONDS", 10);
-    let tabs = from_env("TICKFAN_SOAK_TABS", 50) as usize;
+    let seconds = size("TICKFAN_SOAK_SECONDS", 10);
+    let tabs = size("TICKFAN_SOAK_TABS", 50) as usize;
     let exchange = Exchange::start(Duration::from_millis(200));
     // On two sockets, so that more than one is killed.
     let (gateway, _) = on_kite(settings(), &exchange.root, &["--kite-max-tokens", "100"]);
@@ -607,8 +603,8 @@ fn cpu_time(name: &str) -> Duration {
 #[test]
 fn nothing_of_a_flood_over_three_sockets_is_lost() {
     const INSTRUMENTS: u32 = 9_000;
-    let seconds = from_env("TICKFAN_FLOOD_SECONDS", 2);
-    let rate = from_env("TICKFAN_FLOOD_RATE", 4_500);
+    let seconds = size("TICKFAN_FLOOD_SECONDS", 2);
+    let rate = size("TICKFAN_FLOOD_RATE", 4_500);
     let exchange = Exchange::start(Duration::from_secs_f64(f64::from(INSTRUMENTS) / rate as f64));
     let (gateway, _) = on_kite(settings(), &exchange.root, &[]);
     let mut tabs = Vec::new();

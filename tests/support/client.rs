@@ -218,6 +218,17 @@ pub fn decode(message: &Message) -> Value {
     }
 }
 
+/// A connection from another address of this machine.
+#[track_caller]
+pub fn connect_from(address: &str, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(address.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let tcp = TcpStream::from(socket);
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp
+}
+
 /// Bytes over TCP, nothing else.
 pub struct Raw(TcpStream);
 
@@ -330,6 +341,14 @@ impl Answer {
 #[track_caller]
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+}
+
+/// `POST path`, with further header lines.
+#[track_caller]
+pub fn post(address: SocketAddr, path: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n");
+    request(address, &format!("{head}{headers}\r\n{body}"))
 }
 
 /// Any request; the server must end the connection after it.

@@ -8,6 +8,8 @@ use super::{eventually, eventually_true};
 
 pub struct RedisServer {
     port: u16,
+    /// Where it speaks TLS, if it does.
+    tls_port: Option<u16>,
     dir: tempfile::TempDir,
     child: Option<Child>,
 }
@@ -15,6 +17,15 @@ pub struct RedisServer {
 impl RedisServer {
     /// `None`, told, where no server is installed.
     pub fn start() -> Option<Self> {
+        Self::start_on(false)
+    }
+
+    /// One that speaks TLS too, with the certificate `a` of `tests/data/tls`.
+    pub fn start_with_tls() -> Option<Self> {
+        Self::start_on(true)
+    }
+
+    fn start_on(tls: bool) -> Option<Self> {
         let installed = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
         if installed.is_err() {
             println!("skipped: redis-server is not installed (tools/test install does it on Debian)");
@@ -22,8 +33,9 @@ impl RedisServer {
         }
         // Somebody else may take the port before the server does: then another one.
         eventually("a Redis server on a free port", || {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut server = Self { port, dir: tempfile::tempdir().unwrap(), child: None };
+            let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let (port, tls_port) = (free(), tls.then(free));
+            let mut server = Self { port, tls_port, dir: tempfile::tempdir().unwrap(), child: None };
             server.begin().then_some(server)
         })
         .into()
@@ -31,12 +43,15 @@ impl RedisServer {
 
     /// Begins (again), empty; whether it did.
     pub fn begin(&mut self) -> bool {
-        let mut child = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .current_dir(self.dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        if let Some(port) = self.tls_port {
+            let file = |kind: &str| format!("{}/tests/data/tls/a.{kind}", env!("CARGO_MANIFEST_DIR"));
+            command.args(["--tls-port", &port.to_string(), "--tls-auth-clients", "no"]);
+            command.args(["--tls-cert-file", &file("crt"), "--tls-key-file", &file("key")]);
+            command.args(["--tls-ca-cert-file", &file("crt")]);
+        }
+        let mut child = command.current_dir(self.dir.path()).stdout(Stdio::null()).spawn().unwrap();
         let up = eventually("the Redis server answers or ends", || {
             if TcpStream::connect(("127.0.0.1", self.port)).is_ok_and(|mut tcp| tcp.write_all(b"PING\r\n").is_ok()) {
                 return Some(true);
@@ -49,6 +64,11 @@ impl RedisServer {
 
     pub fn address(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Its address for those who speak TLS.
+    pub fn tls_address(&self) -> String {
+        format!("rediss://localhost:{}/", self.tls_port.unwrap())
     }
 
     /// At once and without a word.
