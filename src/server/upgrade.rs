@@ -1,7 +1,7 @@
 //! Upgrades: who it is, and the socket handed over to a session.
 
 use super::app::App;
-use super::http::{Shared, error};
+use super::http::{Shared, answer, error};
 use super::kite_login;
 use super::peer::Peer;
 use super::shuttle;
@@ -22,6 +22,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -224,16 +225,20 @@ impl Handshake {
 
 /// A refusal as an HTTP answer.
 pub(super) fn refused(refusal: Refusal) -> Response {
-    let mut answer = error(status_of(refusal), refusal.to_string());
+    refused_with(refusal, json!({"error": refusal.to_string()}))
+}
+
+/// A refusal as an HTTP answer with a body of its own.
+pub(super) fn refused_with(refusal: Refusal, body: Value) -> Response {
+    let mut answer = answer(StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN), body);
     if matches!(refusal.status(), 429 | 503) {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
+    if refusal == Refusal::Failures {
+        // A flood pays for each try with a connection: answered on one that stays, it takes the processor from the ticks.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     answer
-}
-
-/// Its status.
-pub(super) fn status_of(refusal: Refusal) -> StatusCode {
-    StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN)
 }
 
 /// Writes down who was not let in, and why. What is turned away unlooked at is counted only: a flood would push everything

@@ -214,7 +214,7 @@ fn what_is_forbidden_takes_as_long_as_what_is_not_there() {
     // In pairs, each first in turn: what disturbs the one disturbs the other as often. If nothing tells them apart, half of
     // the pairs go each way, give or take 16.
     let slower = |at: u32| {
-        if at % 2 == 0 {
+        if at.is_multiple_of(2) {
             let forbidden = took(NIFTY_50);
             forbidden > took(MADE_UP)
         } else {
