@@ -39,7 +39,7 @@ const BUDGET: usize = 128;
 /// How long a feed may have more than its budget before everything is taken in at once. What waits upstream grows old
 /// unseen, and no ring can let go of it; what has been taken in is conflated where a tab's ring is full, so that more than
 /// the machine can send costs values, evenly, and not their age.
-const LATE_NS: u64 = 10_000_000;
+const LATE_NS: u64 = 20_000_000;
 /// Packets that are taken in then: far below what fits in the queue of the engine, which must not miss any.
 const FLOOD: usize = 16_384;
 /// How long a patient feed waits for tabs that are behind and do not read before it goes on.

@@ -315,6 +315,7 @@ impl Gateway {
         let context = &self.app.context;
         let tabs = u32::try_from(context.registry.len()).unwrap_or(u32::MAX);
         context.vigil.drain(SPREAD_PER_TAB.saturating_mul(tabs).min(within / 2));
+        context.registry.dismiss_all();
         let gone = async {
             while !context.registry.is_empty() || context.doors.iter().any(|door| door.tabs() > 0) {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -100,8 +100,8 @@ impl Watch {
                     let left = Duration::from_nanos(deadline_ns.saturating_sub(self.clock.now_ns()));
                     tokio::select! {
                         () = self.entry.bell.notified() => {}
-                        // A timer may go off early by less than this.
-                        () = tokio::time::sleep(left + Duration::from_millis(1)) => {}
+                        // A timer may go off early by less than this. On the heap: whoever has no deadline would carry it.
+                        () = Box::pin(tokio::time::sleep(left + Duration::from_millis(1))) => {}
                     }
                 }
             }

@@ -508,7 +508,7 @@ async fn ended(context: &Context, watch: &Watch, unproved: Option<&Unproved>) ->
     match unproved {
         None => watch.ended().await.close(),
         Some(unproved) => {
-            tokio::time::sleep_until(unproved.deadline).await;
+            Box::pin(tokio::time::sleep_until(unproved.deadline)).await;
             context.gate.counters.refuse(Refusal::Late).close()
         }
     }

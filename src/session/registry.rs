@@ -68,7 +68,7 @@ pub struct SessionInfo {
     pub kite: bool,
     /// Its inbox, once it has subscribed.
     pub inbox: OnceLock<Arc<Inbox>>,
-    /// Rung when an operator wants it to end.
+    /// Rung when an operator wants it to end, or the program stops.
     pub dismissal: Notify,
 }
 
@@ -126,6 +126,13 @@ impl Registry {
     pub fn dismiss(&self, id: &str) -> bool {
         let session = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         session.map(|session| session.dismissal.notify_one()).is_some()
+    }
+
+    /// Has all connections look whether they must end.
+    pub fn dismiss_all(&self) {
+        for session in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            session.dismissal.notify_one();
+        }
     }
 
     /// How many.

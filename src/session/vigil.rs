@@ -8,7 +8,6 @@ use rand::Rng;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// When connections are ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,8 +100,6 @@ pub struct Vigil {
     pub counters: VigilCounters,
     /// Over which time the connections are to end, once they are.
     drain: OnceLock<Duration>,
-    /// Rung then.
-    bell: Notify,
 }
 
 /// When a client is asked to come back, tenths of a second: spread, so that they do not all come at once.
@@ -111,13 +108,13 @@ const RETRY: std::ops::Range<u32> = 10..50;
 impl Vigil {
     /// Keeps watch by these settings.
     pub fn new(settings: VigilSettings, clock: Clock) -> Self {
-        Self { settings, clock, counters: VigilCounters::default(), drain: OnceLock::new(), bell: Notify::new() }
+        Self { settings, clock, counters: VigilCounters::default(), drain: OnceLock::new() }
     }
 
-    /// Ends all connections, each at a random moment within `spread`.
+    /// Ends all connections, each at a random moment within `spread`, as soon as they are
+    /// [woken](super::registry::Registry::dismiss_all); connections that come later end by themselves.
     pub fn drain(&self, spread: Duration) {
         let _ = self.drain.set(spread);
-        self.bell.notify_waiters();
     }
 
     /// Whether connections are being ended: new ones are not wanted.
@@ -128,8 +125,7 @@ impl Vigil {
     /// Until the connection must end, which gives how, or a ping is due; `next_ping_ns` remembers when that is.
     pub async fn call(&self, info: &SessionInfo, next_ping_ns: &mut u64) -> Option<End> {
         let end = tokio::select! {
-            end = self.drained() => end,
-            () = info.dismissal.notified() => End::Dismissed,
+            end = self.dismissed(info) => end,
             end = self.due(info, next_ping_ns) => end?,
         };
         let counter = match end {
@@ -142,16 +138,12 @@ impl Vigil {
         Some(end)
     }
 
-    async fn drained(&self) -> End {
-        // It hears the bell from here on, so whichever of the bell and the look comes second finds the time set.
-        let rung = self.bell.notified();
-        let spread = match self.drain.get() {
-            Some(spread) => *spread,
-            None => {
-                rung.await;
-                self.drain.get().copied().unwrap_or_default()
-            }
-        };
+    /// Until an operator ends it, or the program stops.
+    async fn dismissed(&self, info: &SessionInfo) -> End {
+        if !self.is_draining() {
+            info.dismissal.notified().await;
+        }
+        let Some(spread) = self.drain.get() else { return End::Dismissed };
         let (wait, retry) = {
             let mut random = rand::rng();
             (spread.mul_f64(random.random_range(0.0..1.0)), random.random_range(RETRY))
