@@ -40,7 +40,7 @@ const BUDGET: usize = 128;
 /// unseen, and no ring can let go of it; what has been taken in is conflated where a tab's ring is full, so that more than
 /// the machine can send costs values, evenly, and not their age.
 const LATE_NS: u64 = 20_000_000;
-/// Packets that are taken in then: far below what fits in the queue of the engine, which must not miss any.
+/// Packets that are taken in then: a quarter of what fits in the queue of the engine, which should not miss any.
 const FLOOD: usize = 16_384;
 /// How long a patient feed waits for tabs that are behind and do not read before it goes on.
 const PATIENCE_NS: u64 = 1_000_000_000;

@@ -60,7 +60,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "clock",
             "secret",
             "stats",
-            "duty",
         ],
     ),
     ("decode", &["market", "kite::packet", "tape"]),

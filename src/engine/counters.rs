@@ -1,10 +1,10 @@
 //! What the engine counts.
 
-use crate::stats::counters;
+use crate::stats::{Counter, counters};
 
 counters! {
     /// See the module. Written by the engine's thread, read by anyone.
-    EngineCounters {
+    EngineCounters of Counter {
         /// Ticks taken from the queue.
         ticks,
         /// Times the queue ran over.

@@ -65,6 +65,10 @@ impl DataPlane {
             writer_counters.push(counters);
             parts.push((poll, place, writer));
         }
+        let feed_counters = Arc::new(FeedCounters::default());
+        let market_time = feed.market_time();
+        let publisher =
+            Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder()).follow(market_time);
         let mut frame = |poll, place| {
             let counters = Arc::new(DutyCounters::default());
             duty_counters.push(Arc::clone(&counters));
@@ -80,7 +84,9 @@ impl DataPlane {
             }
         };
         let frames: Vec<_> = parts.into_iter().map(|(poll, place, writer)| (frame(poll, place), writer)).collect();
-        let feed_counters = Arc::new(FeedCounters::default());
+        let part = |door: &Arc<FeedDoor>, writers| {
+            FeedPart::new(feed, publisher, Arc::clone(door), writers).with_engine(Arc::clone(engine))
+        };
         let mut duties = Vec::new();
         let feed_door;
         match settings.threads {
@@ -88,20 +94,14 @@ impl DataPlane {
                 // A second waker of the same poll would replace the first: the feed is woken through the writer's.
                 let (frame, writer) = frames.into_iter().next().ok_or_else(|| io::Error::other("no writer"))?;
                 feed_door = Arc::new(FeedDoor::shared(Arc::clone(&doors[0])));
-                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder())
-                    .follow(feed.market_time());
-                let part =
-                    FeedPart::new(feed, publisher, Arc::clone(&feed_door), Vec::new()).with_engine(Arc::clone(engine));
+                let part = part(&feed_door, Vec::new());
                 duties.push(("tickfan-duty".to_owned(), Duty::new(frame, Some(part), Some(writer))?));
             }
             Threads::Split(_) => {
                 let (poll, waker) = Duty::poll()?;
                 feed_door = Arc::new(FeedDoor::own(waker));
                 let feed_frame = frame(poll, writers);
-                let publisher = Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder())
-                    .follow(feed.market_time());
-                let part = FeedPart::new(feed, publisher, Arc::clone(&feed_door), doors.clone())
-                    .with_engine(Arc::clone(engine));
+                let part = part(&feed_door, doors.clone());
                 duties.push(("tickfan-feed".to_owned(), Duty::new(feed_frame, Some(part), None)?));
                 for (at, (frame, writer)) in frames.into_iter().enumerate() {
                     duties.push((format!("tickfan-wr-{at}"), Duty::new(frame, None, Some(writer))?));

@@ -47,8 +47,9 @@ impl FailureDoor {
         !failures.all.is_spent(OF_ALL, now_ns) && !failures.addresses.get(&network(address)).is_some_and(spent)
     }
 
-    /// Notes a refusal. Those that were let in together are all counted, also beyond what may be tried: else each moment in
-    /// which the door is open would let in a whole queue for the price of one.
+    /// Notes a refusal. Forgeries that were let in together are all counted, also beyond what may be tried: else each moment
+    /// in which the door is open would let in a whole queue for the price of one. Who comes with a token that was good
+    /// once is not kept out beyond that: the tabs of an office come back together when their tokens have ended.
     pub fn failed(&self, address: IpAddr, refusal: Refusal, now_ns: u64) {
         if !refusal.is_failure() {
             return;
@@ -68,7 +69,12 @@ impl FailureDoor {
                 return;
             }
         }
-        failures.addresses.entry(address).or_default().charge(self.of_address, now_ns);
+        let meter = failures.addresses.entry(address).or_default();
+        if matches!(refusal, Refusal::Expired | Refusal::Revoked) {
+            let _ = meter.take(self.of_address, now_ns);
+        } else {
+            meter.charge(self.of_address, now_ns);
+        }
     }
 }
 

@@ -208,7 +208,7 @@ impl Gate {
         }
     }
 
-    /// Who asks for a client's indicators: an API key is needed in every mode.
+    /// Who asks for a client's indicators: an API key, or a ticket for one, is needed in every mode.
     ///
     /// # Errors
     /// Counted.
@@ -216,10 +216,13 @@ impl Gate {
         let credential = credential::of(parts, self.query_token).map_err(|refusal| self.counters.refuse(refusal))?;
         let allowed = self.site.check_origin(&parts.headers, credential.is_some());
         allowed.map_err(|refusal| self.counters.refuse(refusal))?;
-        match credential.filter(|key| api_key::is_key(key.reveal())) {
-            Some(key) => self.identify(&key, peer).await,
-            None => Err(self.counters.refuse(Refusal::ApiKey)),
-        }
+        let fits = |shown: &Secret| api_key::is_key(shown.reveal()) || ticket::is_ticket(shown.reveal());
+        let who = match credential.filter(fits) {
+            Some(shown) => Some(self.identify(&shown, peer).await?),
+            None => None,
+        };
+        // A ticket for a token is no key.
+        who.filter(|who| who.proof == Proof::ApiKey).ok_or_else(|| self.counters.refuse(Refusal::ApiKey))
     }
 
     /// The credential of a request.
@@ -262,7 +265,9 @@ impl Gate {
             return self.api_keys.check(token.reveal(), &self.default);
         }
         if ticket::is_ticket(token.reveal()) {
-            return self.tickets.redeem(token.reveal(), self.clock.now_ns());
+            let (who, now_ns) = (self.tickets.redeem(token.reveal(), self.clock.now_ns())?, self.clock.now_ns());
+            let over = who.deadline_ns(&self.clock).is_some_and(|deadline_ns| deadline_ns <= now_ns);
+            return if over { Err(Refusal::Expired) } else { Ok(who) };
         }
         // All that costs little comes before the key, and the key before the arithmetic.
         let header = claims::header(token.reveal())?;
@@ -356,15 +361,16 @@ impl Gate {
         signing.issue(request, issuer.name(), issuer.audience(), self.clock.unix_seconds() as u64).ok()
     }
 
-    /// Revokes tokens or users, for as long as a token of theirs could still be used; open connections are told at once.
-    /// Returns how many that ends.
+    /// Revokes tokens or users, for as long as a token of theirs could still be used, which an API key has no end to; open
+    /// connections are told at once. Returns how many that ends.
     ///
     /// # Errors
     /// [`Full`] when as many are in force as are kept.
     pub fn revoke(&self, revocations: &[Revocation]) -> Result<usize, Full> {
         let now = self.clock.unix_seconds() as u64;
         let lifetime = self.issuers.iter().map(|issuer| issuer.lifetime_s()).max().unwrap_or(0);
-        self.roster.revoke(revocations, now + lifetime + 2 * claims::LEEWAY_S, now)
+        let until = if self.api_keys.is_empty() { now + lifetime + 2 * claims::LEEWAY_S } else { u64::MAX };
+        self.roster.revoke(revocations, until, now)
     }
 
     /// Connections by name, and revocations in force.

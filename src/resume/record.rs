@@ -79,7 +79,6 @@ pub struct Record {
     pub seen_at: Option<f64>,
     /// When anything came from its client last, Unix seconds, once its connection has ended: what was sent later may not
     /// have arrived.
-    #[serde(default)]
     pub heard_at: Option<f64>,
     /// When this was written, Unix seconds.
     pub written_at: f64,

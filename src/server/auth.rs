@@ -1,4 +1,5 @@
-//! `/auth/*`: what a token says, tickets for it, and, for development, new ones; and the check of the name the server is called by.
+//! `/auth/*`: what a token says, tickets for it, and, for development, new ones; and the check of the name the server is
+//! called by.
 
 use super::app::App;
 use super::http::{Shared, answer, error};
@@ -8,7 +9,7 @@ use crate::account::audit::{Event, Outcome};
 use crate::identity::issue::TokenRequest;
 use crate::identity::principal::Principal;
 use crate::identity::refusal::Refusal;
-use crate::identity::ticket::LIFE;
+use crate::identity::ticket::{self, LIFE};
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -72,6 +73,8 @@ async fn identified(app: &App, peer: Peer, request: Request) -> Result<Principal
     }
     let (parts, _) = request.into_parts();
     let principal = match gate.credential(&parts) {
+        // A ticket is for one connection: it makes no other, and a question does not use it up.
+        Ok(Some(token)) if ticket::is_ticket(token.reveal()) => Err(gate.counters.refuse(Refusal::Malformed)),
         Ok(Some(token)) => gate.identify(&token, peer.ip).await,
         Ok(None) => Err(Refusal::Missing),
         Err(refusal) => Err(refusal),

@@ -37,20 +37,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// `GET /ws/stream`: turns a connection into a WebSocket and hands its socket over to a session.
 pub(super) async fn stream(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
-    let handshake = match Handshake::of(&mut parts) {
-        Ok(handshake) => handshake,
-        Err(answer) => return *answer,
-    };
-    let resume = credential::resume(&parts);
-    let gate = &app.context.gate;
-    match gate.admit(&parts, peer.ip).await.and_then(|principal| entrant(gate, principal, peer)) {
-        Ok(entrant) => hand_over(app, handshake, (entrant, resume), StatusCode::SERVICE_UNAVAILABLE, stream::serve),
-        Err(refusal) => {
-            note_refusal(&app, refusal, peer);
-            handshake.refuse(refusal)
-        }
-    }
+    let admit = async |gate: &Gate, parts: &Parts| gate.admit(parts, peer.ip).await;
+    upgrade(app, peer, request, admit, stream::serve).await
 }
 
 /// The upgrade of Kite's clients, which show a pair in the query. They are answered by HTTP, and a refusal ends the
@@ -88,23 +76,11 @@ async fn kite_response(app: Arc<App>, peer: Peer, parts: &mut Parts) -> Response
 /// `GET /indicators/v2/stream`. Who sends no token with the handshake and will with the first message says so in the
 /// query: `auth=message`.
 pub(super) async fn indicators(State(app): Shared, Extension(peer): Extension<Peer>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
-    let handshake = match Handshake::of(&mut parts) {
-        Ok(handshake) => handshake,
-        Err(answer) => return *answer,
+    let admit = async |gate: &Gate, parts: &Parts| {
+        let tells = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "auth=message"));
+        gate.admit_jwt(parts, peer.ip, tells).await
     };
-    let resume = credential::resume(&parts);
-    let gate = &app.context.gate;
-    let tells = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "auth=message"));
-    match gate.admit_jwt(&parts, peer.ip, tells).await.and_then(|who| entrant(gate, who, peer)) {
-        Ok(entrant) => {
-            hand_over(app, handshake, (entrant, resume), StatusCode::SERVICE_UNAVAILABLE, indicator_stream::serve)
-        }
-        Err(refusal) => {
-            note_refusal(&app, refusal, peer);
-            handshake.refuse(refusal)
-        }
-    }
+    upgrade(app, peer, request, admit, indicator_stream::serve).await
 }
 
 /// `GET /indicators/stream`, for API keys.
@@ -113,6 +89,21 @@ pub(super) async fn client_indicators(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
+    let admit = async |gate: &Gate, parts: &Parts| gate.admit_key(parts, peer.ip).await.map(Some);
+    upgrade(app, peer, request, admit, indicator_stream::serve_client).await
+}
+
+/// Shakes hands with whom `admit` lets in, and serves it; another is told by a close frame why not.
+async fn upgrade<Served>(
+    app: Arc<App>,
+    peer: Peer,
+    request: Request,
+    admit: impl AsyncFnOnce(&Gate, &Parts) -> Result<Option<Principal>, Refusal>,
+    serve: impl FnOnce(Box<Arrival>, Arc<Context>) -> Served + Send + 'static,
+) -> Response
+where
+    Served: Future<Output = ()> + Send + 'static,
+{
     let (mut parts, _) = request.into_parts();
     let handshake = match Handshake::of(&mut parts) {
         Ok(handshake) => handshake,
@@ -120,14 +111,8 @@ pub(super) async fn client_indicators(
     };
     let resume = credential::resume(&parts);
     let gate = &app.context.gate;
-    match gate.admit_key(&parts, peer.ip).await.and_then(|who| entrant(gate, Some(who), peer)) {
-        Ok(entrant) => hand_over(
-            app,
-            handshake,
-            (entrant, resume),
-            StatusCode::SERVICE_UNAVAILABLE,
-            indicator_stream::serve_client,
-        ),
+    match admit(gate, &parts).await.and_then(|principal| entrant(gate, principal, peer)) {
+        Ok(entrant) => hand_over(app, handshake, (entrant, resume), StatusCode::SERVICE_UNAVAILABLE, serve),
         Err(refusal) => {
             note_refusal(&app, refusal, peer);
             handshake.refuse(refusal)

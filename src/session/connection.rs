@@ -384,11 +384,27 @@ impl Connection {
         Some(self.take(message).await)
     }
 
+    /// Something came from the client: what was sent before has arrived, unless some of it waits or was let go.
+    pub fn heard(&self) {
+        let overrun = self.inbox.as_ref().is_some_and(|inbox| inbox.mail.is_overrun());
+        if self.info.stats.blocked_since_ns.get() == 0 && !overrun {
+            self.ticket.heard();
+        }
+    }
+
+    /// A request ends it: how, and the frame to do it with.
+    pub fn refused(&mut self, close: Close) -> Vec<u8> {
+        self.ending = (close.code(), close.reason());
+        let event = Event::AuthRefused { peer: &self.info.peer, reason: close.reason() };
+        self.context.account.audit.record(&self.watch.principal().user, &self.info.id, &event, Outcome::Refused);
+        close.frame()
+    }
+
     async fn take(&mut self, message: Option<Result<Message, Error>>) -> Heard {
         let now_ns = self.context.clock.now_ns();
         self.info.last_seen_ns.store(now_ns, Ordering::Relaxed);
         if matches!(message, Some(Ok(_))) {
-            self.ticket.heard();
+            self.heard();
         }
         if message.is_some() && !self.meter.take(self.context.message_rate, now_ns) {
             Counters::count(&self.context.gate.counters.rate_limited);

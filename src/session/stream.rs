@@ -59,7 +59,7 @@ pub async fn serve(arrival: Box<Arrival>, context: Arc<Context>) {
         match stream.connection.hear().await {
             Heard::Request(text) => {
                 if let Err(close) = Box::pin(stream.request(&text)).await {
-                    break close.frame();
+                    break stream.connection.refused(close);
                 }
             }
             Heard::Nothing | Heard::Bell => {}

@@ -1,8 +1,8 @@
 //! Stop 7 of a tick, for one tab: the writing half of a connection.
 //!
 //! A tab's messages leave in this order: replies, the mail (candles, indicators, alerts), what stood in the ring when lanes
-//! were added, lanes whose newest value is owed (a snapshot, or after the ring ran over), then the ring. All of it is put into one buffer, which leaves in one
-//! write through the [`Outlet`].
+//! were added, lanes whose newest value is owed (a snapshot, or after the ring ran over), then the ring. All of it is put
+//! into one buffer, which leaves in one write through the [`Outlet`].
 
 use super::door::Change;
 use super::envelope::Envelope;
@@ -114,8 +114,12 @@ impl Tab {
             self.inbox = change.inbox;
         }
         self.firehose = change.firehose.unwrap_or(self.firehose);
-        turn.out.extend_from_slice(&change.reply);
-        self.replies += change.reply.len() as u64;
+        if self.given_up {
+            self.outlet.let_go(change.reply.len() as u64);
+        } else {
+            turn.out.extend_from_slice(&change.reply);
+            self.replies += change.reply.len() as u64;
+        }
         if !change.add.is_empty() {
             self.early = self.inbox.as_ref().map_or(0, |inbox| inbox.ring.depth());
         }
@@ -137,8 +141,11 @@ impl Tab {
 
     /// Appends a finished frame, behind the mail that was posted before it.
     pub fn send(&mut self, frame: &[u8], turn: &mut Turn<'_>) {
+        if self.given_up {
+            return self.outlet.let_go(frame.len() as u64);
+        }
         if let Some(inbox) = self.inbox.take() {
-            if !self.outlet.is_shut() && !self.given_up {
+            if !self.outlet.is_shut() {
                 // All of it, beyond the budget too: it is bounded as a reply is.
                 for _ in 0..=inbox.mail.depth() {
                     if !self.read_mail(&inbox.mail, turn) {

@@ -171,7 +171,8 @@ impl Writer {
         &self.door
     }
 
-    /// One turn: commands, timers, and every tab that has something, once. Returns the amount of work done; 0 means idle.
+    /// One turn: commands, timers, and every tab that has something, until it has it, [`ROUNDS`] times at most. Returns the
+    /// amount of work done; 0 means idle.
     pub fn turn(&mut self, recorder: &mut Recorder) -> usize {
         let mut work = 0;
         self.now_ns = self.clock.now_ns();
@@ -209,7 +210,7 @@ impl Writer {
 
     /// Serves every tab that has something once. Returns how many those were.
     fn round(&mut self, recorder: &mut Recorder) -> usize {
-        // Only as many as stand in the lists now: what comes meanwhile has its turn after the feed's.
+        // Only as many as stand in the lists now: what comes meanwhile has its turn in the next round.
         let (unfinished, ready) = (self.unfinished.len(), self.door.port.waiting());
         for _ in 0..unfinished {
             let Some(key) = self.unfinished.pop_front() else { break };

@@ -31,6 +31,25 @@ impl Counter {
     }
 }
 
+/// A cell that counts.
+pub trait Count {
+    /// The count. Any thread.
+    fn count(&self) -> u64;
+}
+
+impl Count for Counter {
+    fn count(&self) -> u64 {
+        self.get()
+    }
+}
+
+/// For what several threads count.
+impl Count for AtomicU64 {
+    fn count(&self) -> u64 {
+        self.load(Ordering::Relaxed)
+    }
+}
+
 /// A counter as operators see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
@@ -44,24 +63,24 @@ pub struct Shown {
     pub gauge: bool,
 }
 
-/// Declares a struct of counters, and of gauges behind them, and how operators see them.
+/// Declares a struct of counters in cells of some type, and of gauges behind them, and how operators see them.
 macro_rules! counters {
     (
-        $(#[$doc:meta])* $name:ident { $($(#[doc = $help:literal])* $count:ident,)* }
+        $(#[$doc:meta])* $name:ident of $cell:ident { $($(#[doc = $help:literal])* $count:ident,)* }
         $(gauges { $($(#[doc = $gauge_help:literal])* $gauge:ident,)* })?
     ) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub struct $name {
-            $($(#[doc = $help])* pub $count: $crate::stats::Counter,)*
-            $($($(#[doc = $gauge_help])* pub $gauge: $crate::stats::Counter,)*)?
+            $($(#[doc = $help])* pub $count: $cell,)*
+            $($($(#[doc = $gauge_help])* pub $gauge: $cell,)*)?
         }
 
         impl $name {
             /// All of them.
             pub fn list(&self) -> Vec<$crate::stats::Shown> {
-                let show = |name, help: &'static str, counter: &$crate::stats::Counter, gauge| {
-                    $crate::stats::Shown { name, help: help.trim_ascii(), value: counter.get(), gauge }
+                let show = |name, help: &'static str, counter: &$cell, gauge| {
+                    $crate::stats::Shown { name, help: help.trim_ascii(), value: $crate::stats::Count::count(counter), gauge }
                 };
                 vec![
                     $(show(stringify!($count), concat!($($help),*), &self.$count, false),)*

@@ -6,14 +6,14 @@
 mod counter;
 mod latency;
 
-pub use counter::{Counter, Shown};
+pub use counter::{Count, Counter, Shown};
 pub use latency::{Collector, Recorder, Stop, StopHistograms};
 
 pub(crate) use counter::counters;
 
 counters! {
     /// What the feed's thread counts: stops 1 to 6.
-    FeedCounters {
+    FeedCounters of Counter {
         /// Binary messages from upstream.
         messages,
         /// Their bytes.
@@ -47,7 +47,7 @@ counters! {
 
 counters! {
     /// What a writer's thread counts: stops 7 and 8.
-    WriterCounters {
+    WriterCounters of Counter {
         /// Tick messages handed to the operating system.
         delivered,
         /// Of these, first messages of a subscription.
@@ -91,7 +91,7 @@ counters! {
 
 counters! {
     /// What a data-plane thread counts about itself.
-    DutyCounters {
+    DutyCounters of Counter {
         /// Cycles of the data plane.
         cycles,
         /// Cycles that had work.

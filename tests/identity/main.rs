@@ -1,6 +1,7 @@
 //! Who is let in, and what ends it: over real sockets where clients see it, at the gate where a clock or a table is needed.
 
 mod door;
+mod lasting;
 mod open;
 mod published;
 #[path = "../support/mod.rs"]

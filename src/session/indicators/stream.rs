@@ -94,13 +94,13 @@ impl Stream {
         if !self.connection.is_unproved()
             && let Err(close) = Box::pin(self.begin()).await
         {
-            return close.frame();
+            return self.connection.refused(close);
         }
         loop {
             match self.connection.hear().await {
                 Heard::Request(text) => {
                     if let Err(close) = Box::pin(self.request(&text)).await {
-                        return close.frame();
+                        return self.connection.refused(close);
                     }
                 }
                 Heard::Nothing => {}
@@ -223,7 +223,7 @@ impl Stream {
             Ok(values) => {
                 let Connection { watch, ticket, .. } = &mut self.connection;
                 let resume_token = ticket.issue(watch.principal()).cloned();
-                ticket.heard();
+                self.connection.heard();
                 self.note().await;
                 self.connection.record(&Event::Subscribe { tokens: 1, unknown: 0, mode: "indicators", all: false });
                 self.connection.count_topics(Topics::Indicators, &wanted.indicators);

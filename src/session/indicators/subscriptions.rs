@@ -141,13 +141,13 @@ impl Subscriptions {
                 lost.push(group);
             }
         }
-        // It is as old as it was.
-        state.changed_at = kept.changed_at;
+        // It is as old as it was; a part of it gives way to the whole, which another key of the client may bring.
+        state.changed_at = if lost.is_empty() { kept.changed_at } else { kept.changed_at.next_down() };
         lost
     }
 
-    /// A connection joins: it gets what is known of everything subscribed that it may have, and all that follows; before it what closed
-    /// since it had the values that `since` names. Its bell rings when others change the set.
+    /// A connection joins: it gets what is known of everything subscribed that it may have, and all that follows; before
+    /// it what closed since it had the values that `since` names. Its bell rings when others change the set.
     ///
     /// # Errors
     /// When the engine has no room for what it had given up, or has stopped.

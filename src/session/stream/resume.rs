@@ -108,7 +108,7 @@ impl Stream {
             live_candles: self.plan.live,
             when: self.when.as_deref().copied(),
         };
-        self.connection.ticket.heard();
+        self.connection.heard();
         self.connection.ticket.note(SessionState { stream: Some(stream), ..SessionState::default() });
     }
 }

@@ -47,7 +47,7 @@ impl Stream {
         if let Some(token) = self.connection.ticket.token() {
             reply["data"]["resume_token"] = token.reveal().into();
         }
-        self.connection.ticket.heard();
+        self.connection.heard();
         self.note().await;
         self.connection.count_topics(Topics::Indicators, &indicators);
         self.say(&reply).await;

@@ -1,0 +1,65 @@
+//! How long what was given out or withdrawn holds.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tickfan::identity::api_key::{self, ApiKeyEntry, ApiKeys};
+use tickfan::identity::gate::{GateSettings, Policy};
+use tickfan::identity::refusal::Refusal;
+use tickfan::identity::revocation::Revocation;
+
+use crate::support::client::{Client, get, post};
+use crate::support::keys::{by_secret, now, shared};
+use crate::{Bench, gateway, tab};
+
+/// A gate that knows one key, of the client `desk`.
+fn with_key() -> (String, GateSettings) {
+    let (key, hash) = api_key::generate();
+    let id = api_key::id_of(&key).unwrap().to_owned();
+    let api_keys = ApiKeys::new([ApiKeyEntry { id, client: "desk".into(), hash, permissions: None }]).unwrap();
+    (key, GateSettings { api_keys, ..by_secret(Policy::Required) })
+}
+
+#[test]
+fn a_client_whose_keys_are_revoked_stays_out() {
+    let (key, gate) = with_key();
+    let bench = Bench::new(GateSettings { issuers: Vec::new(), ..gate });
+    assert_eq!(bench.identify(&key).unwrap().user, "desk");
+    bench.gate.revoke(&[Revocation::User { user: "desk".into(), issued_before: u64::MAX }]).unwrap();
+    for _ in 0..30 {
+        bench.refuses(&key, Refusal::Revoked);
+        bench.clock.advance(Duration::from_secs(86_400));
+    }
+}
+
+#[test]
+fn a_ticket_ends_with_its_token() {
+    let bench = Bench::new(by_secret(Policy::Required));
+    let ticket = |seconds| {
+        let who = bench.identify(&shared("ann@x", json!({"exp": now() + seconds}))).unwrap();
+        bench.gate.issue_ticket(who).unwrap()
+    };
+    let (brief, long) = (ticket(1), ticket(60));
+    // Past the first token's end and what clocks may differ by, and within a ticket's own ten seconds.
+    bench.clock.advance(Duration::from_secs(8));
+    bench.refuses(brief.reveal(), Refusal::Expired);
+    assert_eq!(bench.identify(long.reveal()).unwrap().user, "ann@x");
+}
+
+#[test]
+fn a_ticket_makes_no_other_and_a_question_does_not_use_it_up() {
+    let (key, gate) = with_key();
+    let (gateway, _script) = gateway(gate);
+    let ask = |shown: &str| post(gateway.address, "/auth/ticket", &format!("Authorization: Bearer {shown}\r\n"), "");
+    let ticket_for = |shown: &str| ask(shown).json()["ticket"].as_str().unwrap().to_owned();
+    let ticket = ticket_for(&shared("ann@x", json!({})));
+    assert_eq!(ask(&ticket).status, 401);
+    assert_eq!(get(gateway.address, &format!("/auth/verify?token={ticket}")).status, 401);
+    tab(&gateway, &ticket).expect_silence();
+    // One made of a key is good where a key is needed, one made of a token is not.
+    let path = |shown: &str| format!("/indicators/stream?token={shown}");
+    let client = Client::knock(gateway.address, &path(&ticket_for(&key)), &[]);
+    assert_eq!(client.unwrap().next()["data"]["client_id"], "desk");
+    let path = path(&ticket_for(&shared("ann@x", json!({}))));
+    assert_eq!(Client::knock(gateway.address, &path, &[]).unwrap().until_closed(), (1008, "Invalid API key".into()));
+}
