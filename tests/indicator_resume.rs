@@ -118,12 +118,11 @@ struct Bench {
 
 impl Bench {
     fn new(store: SessionStore) -> Self {
-        Self::behind(by_secret(Policy::Required), store, 0)
+        Self::behind(by_secret(Policy::Required), store, this_hour(), 0)
     }
 
-    /// One that begins in a later minute of the same hour.
-    fn behind(gate: GateSettings, store: SessionStore, minute: u64) -> Self {
-        let begin = now() / 3_600 * 3_600;
+    /// One that starts in a minute of the hour that began at `begin`, Unix seconds.
+    fn behind(gate: GateSettings, store: SessionStore, begin: u64, minute: u64) -> Self {
         let clock = Clock::manual((begin + minute * 60) * 1_000_000_000);
         let script = Script::default();
         let mut settings = settings();
@@ -175,6 +174,11 @@ impl Bench {
     fn refused(&self, reason: Refused) -> u64 {
         self.gateway.app.context.sessions.counters.refused[reason as usize].load(Ordering::Relaxed)
     }
+}
+
+/// When this hour began, Unix seconds.
+fn this_hour() -> u64 {
+    now() / 3_600 * 3_600
 }
 
 fn v2(user: &str) -> String {
@@ -294,7 +298,7 @@ fn of_a_client_s_set_the_newer_state_counts() {
     let gate = || GateSettings { api_keys: ApiKeys::new([entry()]).unwrap(), ..by_secret(Policy::Required) };
     let dir = tempfile::tempdir().unwrap();
     let store = || SessionStore::Folder(dir.path().to_owned());
-    let bench = Bench::behind(gate(), store(), 0);
+    let bench = Bench::behind(gate(), store(), this_hour(), 0);
     let path = format!("/indicators/stream?api_key={key}");
     let desk = |bench: &Bench| Tab::open(bench.gateway.address, &path);
     let (mut one, mut two) = (desk(&bench), desk(&bench));
@@ -316,7 +320,7 @@ fn of_a_client_s_set_the_newer_state_counts() {
     bench.gateway.stop();
 
     // Whoever comes first after a restart, the newest counts in the end.
-    let bench = Bench::behind(gate(), store(), 4);
+    let bench = Bench::behind(gate(), store(), bench.begin, 4);
     let (mut one, mut two) = (desk(&bench), desk(&bench));
     assert_eq!(ids(&one.resume(&first, Value::Null).1), json!(["EMA_2"]));
     bench.minutes(4..5);
@@ -345,7 +349,7 @@ fn operators_find_who_wants_an_indicator_as_long_as_it_does() {
     assert_eq!(tab.ask(&part).1["type"], "success");
     eventually_true("what nobody wants has no key", || server.ask::<u64>(&["EXISTS", RSI]) == 0);
     // Another gateway has the session, under the id of its connection there.
-    let other = Bench::behind(by_secret(Policy::Required), in_redis(&server), 1);
+    let other = Bench::behind(by_secret(Policy::Required), in_redis(&server), bench.begin, 1);
     let mut again = Client::knock(other.gateway.address, &v2("ann@x"), &[]).unwrap();
     let new = again.next()["data"]["ws_conn_id"].as_str().unwrap().to_owned();
     let mut again = Tab(again);
@@ -432,7 +436,10 @@ fn a_session_survives_a_kill(more: &[String]) {
         assert!(before.ends_with(&told), "{id}: each once and in order: {told:?}");
     }
     // It goes on, under a token of its own.
-    while tab.0.next()["candle_time"] == Utc(minute).to_string() {}
+    eventually_true("the next bar forms", || {
+        let message = tab.0.next();
+        message["type"] == "indicator_update" && message["candle_time"] != Utc(minute).to_string()
+    });
     is_refused(&Tab::open(gateway.address, &v2("ann@x")).resume(&token, Value::Null).1);
     drop(tab);
     let (_, reply) = Tab::open(gateway.address, &v2("ann@x")).resume(&token_of(&reply), Value::Null);

@@ -23,8 +23,8 @@ use crate::{Bench, gateway, tab};
 #[test]
 fn an_open_connection_ends_with_its_token() {
     let (gateway, _script) = gateway(by_secret(Policy::Required));
-    // Five seconds of leeway, less what has passed already: it ends within about a second.
-    let mut client = tab(&gateway, &shared("ann", json!({"exp": now() - 4})));
+    // Five seconds of leeway, less what has passed already: it ends within about two seconds.
+    let mut client = tab(&gateway, &shared("ann", json!({"exp": now() - 3})));
     assert_eq!(client.until_closed(), (4402, "Token expired".into()));
     gateway.until_empty();
     assert_eq!(gateway.app.context.gate.counters.expired.load(Ordering::Relaxed), 1);
