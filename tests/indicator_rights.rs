@@ -8,21 +8,13 @@ use serde_json::{Value, json};
 use support::client::Client;
 use support::eventually;
 use support::gateway::{Running, settings, start_behind};
+use support::keys::{key_of, now};
 use support::script::Script;
 use support::ticks::INFY;
 use tickfan::feed::market;
-use tickfan::identity::api_key::{self, ApiKeyEntry, ApiKeys};
+use tickfan::identity::api_key::ApiKeys;
 use tickfan::identity::gate::{GateSettings, Policy};
-use tickfan::identity::permissions::Permissions;
 use tickfan::market::{InstrumentToken, Mode, Tick};
-
-/// A key of the client `desk` with these permissions.
-fn key_with(words: &[&str]) -> (String, ApiKeyEntry) {
-    let (key, hash) = api_key::generate();
-    let id = api_key::id_of(&key).unwrap().to_owned();
-    let permissions = Some(Permissions::parse(words.iter().copied()).unwrap());
-    (key, ApiKeyEntry { id, client: "desk".into(), hash, permissions })
-}
 
 /// An instrument of another exchange, and how to name it.
 fn bse() -> (InstrumentToken, String) {
@@ -40,15 +32,15 @@ fn connect(gateway: &Running, key: &str) -> Client {
 /// The symbols a tab hears of until it has heard of `last` five times, while both instruments trade.
 fn symbols_until(tab: &mut Client, script: &Script, last: &str) -> Vec<Value> {
     let mut symbols = Vec::new();
-    let mut volume = support::keys::now() as u32 % 1_000_000 * 100;
+    let mut volume = now() as u32 % 1_000_000 * 100;
     eventually("the last is heard of", || {
         volume += 1;
-        let now = support::keys::now() as u32;
+        let now_s = now() as u32;
         let tick = |token| Tick {
             mode: Mode::Full,
             volume_traded: volume,
-            last_trade_time: now,
-            exchange_timestamp: now,
+            last_trade_time: now_s,
+            exchange_timestamp: now_s,
             ..Tick::ltp(token, 150_000 + (volume % 1_000) as i32)
         };
         script.push(&[tick(InstrumentToken(INFY)), tick(bse().0)]);
@@ -64,7 +56,7 @@ fn symbols_until(tab: &mut Client, script: &Script, last: &str) -> Vec<Value> {
 #[test]
 fn a_connection_gets_what_its_own_key_may_have_and_after_a_refresh_no_more() {
     let words = ["segment:NSE", "segment:BSE", "indicators"];
-    let ((wide, one), (narrow, two)) = (key_with(&words), key_with(&words[1..]));
+    let ((wide, one), (narrow, two)) = (key_of("desk", Some(&words)), key_of("desk", Some(&words[1..])));
     let api_keys = ApiKeys::new([one, two]).unwrap();
     let script = Script::default();
     let mut settings = settings();

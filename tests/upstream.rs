@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use support::client::{Client, get};
 use support::exchange::Exchange;
 use support::gateway::{Running, launch, settings, start};
+use support::keys::key_of;
 use support::kite_client::{KiteClient, cut, token_of};
 use support::kite_server::KiteServer;
 use support::sandbox::Stand;
@@ -28,9 +29,8 @@ use tickfan::feed::Outage;
 use tickfan::feed::kite::Keys;
 use tickfan::gateway::{FeedSource, Past, Settings, Upstream};
 use tickfan::history::History;
-use tickfan::identity::api_key::{self, ApiKeyEntry, ApiKeys};
+use tickfan::identity::api_key::ApiKeys;
 use tickfan::identity::gate::{GateSettings, Policy};
-use tickfan::identity::permissions::Permissions;
 use tickfan::kite::packet;
 use tickfan::market::{Calendar, InstrumentToken, Mode, Tick};
 use tickfan::sandbox::Fault;
@@ -259,20 +259,12 @@ fn what_the_engine_needs_counts_as_well() {
     eventually_true("all places are free", || gateway.app.context.admission.taken() == 0);
 }
 
-/// An API key with these permissions, and its entry.
-fn credentials(client: &str, permissions: &[&str]) -> (String, ApiKeyEntry) {
-    let (key, hash) = api_key::generate();
-    let permissions = Some(Permissions::parse(permissions.iter().copied()).unwrap());
-    let id = api_key::id_of(&key).unwrap().to_owned();
-    (key, ApiKeyEntry { id, client: client.into(), hash, permissions })
-}
-
 #[test]
 fn orders_reach_the_owner_s_kite_clients_byte_by_byte_and_nobody_else() {
     const ORDERS: usize = 100;
     let stand = Stand::new(|_| {});
-    let (owner, owner_entry) = credentials("owner", &["segment:*", "mode:full", "account:owner"]);
-    let (other, other_entry) = credentials("other", &["segment:*", "mode:full", "stream:all", "indicators"]);
+    let (owner, owner_entry) = key_of("owner", Some(&["segment:*", "mode:full", "account:owner"]));
+    let (other, other_entry) = key_of("other", Some(&["segment:*", "mode:full", "stream:all", "indicators"]));
     let api_keys = ApiKeys::new([owner_entry, other_entry]).unwrap();
     let gate = GateSettings { policy: Policy::Required, api_keys, ..GateSettings::default() };
     let (gateway, _) = on_kite_behind(gate, settings(), &stand.sandbox.root(), &[]);

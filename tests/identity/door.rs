@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tickfan::account::journal::{Journal, Keep};
-use tickfan::identity::api_key::{self, ApiKeyEntry, ApiKeys};
+use tickfan::identity::api_key::ApiKeys;
 use tickfan::identity::gate::{GateSettings, Policy};
 use tickfan::identity::issue::SigningKey;
 use tickfan::identity::permissions::Permissions;
@@ -17,7 +17,7 @@ use tickfan::secret::Secret;
 
 use crate::support::client::{Client, Raw, get, post, request};
 use crate::support::gateway::{settings, start_behind};
-use crate::support::keys::{SECRET, by_secret, now, shared, shared_issuer};
+use crate::support::keys::{SECRET, by_secret, key_of, now, shared, shared_issuer};
 use crate::support::kite_bench::{log, logged};
 use crate::support::script::Script;
 use crate::support::ticks::{RELIANCE, full};
@@ -107,17 +107,15 @@ fn where_tokens_are_optional_a_bad_one_is_refused_all_the_same() {
 
 #[test]
 fn api_keys_open_and_are_refused_alike() {
-    let (key, hash) = api_key::generate();
-    let permissions = Some(Permissions::parse(["segment:NSE", "mode:quote"]).unwrap());
-    let id = api_key::id_of(&key).unwrap().to_owned();
-    let api_keys = ApiKeys::new([ApiKeyEntry { id, client: "desk-1".into(), hash, permissions }]).unwrap();
+    let (key, entry) = key_of("desk-1", Some(&["segment:NSE", "mode:quote"]));
+    let api_keys = ApiKeys::new([entry]).unwrap();
     let (gateway, _script) = gateway(GateSettings { policy: Policy::Required, api_keys, ..GateSettings::default() });
     let path = format!("/ws/stream?api_key={key}");
     let mut client = Client::knock(gateway.address, &path, &[]).unwrap();
     assert_eq!(client.subscribe(&[RELIANCE], json!({"mode": "full"}))["mode"], "quote");
     let listed = &gateway.connections()[0];
     assert_eq!((&listed["user"], &listed["proof"]), (&json!("desk-1"), &json!("api_key")));
-    let (other, _) = api_key::generate();
+    let (other, _) = key_of("desk-1", None);
     let wrong = [format!("{}0", &key[..key.len() - 1]), format!("{key}0"), other, key.to_lowercase() + "0"];
     for wrong in wrong {
         assert_eq!(tab(&gateway, &wrong).until_closed(), (1008, "Invalid API key".into()));
@@ -252,9 +250,7 @@ fn tokens_are_made_for_development_and_verified() {
 
 #[test]
 fn a_ticket_stands_for_its_token_once() {
-    let (key, hash) = api_key::generate();
-    let id = api_key::id_of(&key).unwrap().to_owned();
-    let entry = ApiKeyEntry { id, client: "desk".into(), hash, permissions: None };
+    let (key, entry) = key_of("desk", None);
     let api_keys = ApiKeys::new([entry]).unwrap();
     let (gateway, _script) = gateway(GateSettings { api_keys, ..by_secret(Policy::Required) });
     let ask = |shown: &str| post(gateway.address, "/auth/ticket", &format!("Authorization: Bearer {shown}\r\n"), "");

@@ -11,10 +11,10 @@ use tickfan::session::indicators::IndicatorLimits;
 
 use crate::support::client::Client;
 use crate::support::gateway::{Running, settings, start_behind};
-use crate::support::keys::{by_secret, now, shared};
+use crate::support::keys::{by_secret, key_of, now, shared};
 use crate::support::script::Script;
 use crate::support::ticks::INFY;
-use crate::{Bench, ask, ids, key_of, quick, subscribe, subscribe_warm, v2};
+use crate::{Bench, ask, ids, quick, subscribe, subscribe_warm, v2};
 
 #[test]
 fn a_session_is_greeted_and_each_request_is_answered_as_the_contract_says() {
@@ -155,7 +155,7 @@ fn every_error_has_its_code_and_leaves_the_connection_open() {
 fn who_shows_no_good_token_is_told_why() {
     let closes = |gateway: &Running, path: &str| Client::knock(gateway.address, path, &[]).unwrap().until_closed();
     let policy = |text: &str| (1008, text.to_owned());
-    let (key, entry) = key_of("desk");
+    let (key, entry) = key_of("desk", None);
     let api_keys = ApiKeys::new([entry]).unwrap();
     let bench = Bench::new(GateSettings { policy: Policy::Off, api_keys, ..by_secret(Policy::Required) });
     let stream = "/indicators/v2/stream";

@@ -6,17 +6,17 @@ use tickfan::identity::gate::{GateSettings, Policy};
 use tickfan::market::InstrumentToken;
 use tickfan::market::indicator::Indicator;
 
+use crate::Bench;
 use crate::support::client::{get, request};
 use crate::support::eventually_true;
 use crate::support::gateway::{settings, start_behind};
-use crate::support::keys::{by_secret, shared};
+use crate::support::keys::{by_secret, key_of, shared};
 use crate::support::script::Script;
 use crate::support::ticks::INFY;
-use crate::{Bench, key_of};
 
 #[test]
 fn http_tells_the_same_values_in_the_documented_shapes() {
-    let (key, entry) = key_of("desk");
+    let (key, entry) = key_of("desk", None);
     let api_keys = ApiKeys::new([entry]).unwrap();
     let bench = Bench::new(GateSettings { api_keys, ..by_secret(Policy::Required) });
     let jwt = shared("ann@x", json!({}));

@@ -12,9 +12,9 @@ use tickfan::market::{Mode, Tick};
 use crate::support::client::Client;
 use crate::support::eventually_true;
 use crate::support::gateway::start_behind;
-use crate::support::keys::{by_secret, now, shared};
+use crate::support::keys::{by_secret, key_of, now, shared};
 use crate::support::script::Script;
-use crate::{Bench, ask, ids, key_of, quick, subscribe, subscribe_warm, v2};
+use crate::{Bench, ask, ids, quick, subscribe, subscribe_warm, v2};
 
 #[test]
 fn one_tab_gets_what_it_asked_for() {
@@ -69,7 +69,7 @@ fn two_users_share_a_computation_and_nothing_else() {
 
 #[test]
 fn all_connections_of_a_client_share_what_it_has() {
-    let ((one_key, one), (other_key, other)) = (key_of("desk-1"), key_of("desk-2"));
+    let ((one_key, one), (other_key, other)) = (key_of("desk-1", None), key_of("desk-2", None));
     let api_keys = ApiKeys::new([one, other]).unwrap();
     let bench = Bench::new(GateSettings { policy: Policy::Required, api_keys, ..GateSettings::default() });
     let (mut first, mut second) = (bench.client(&one_key), bench.client(&one_key));

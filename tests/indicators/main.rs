@@ -20,18 +20,10 @@ use support::script::Script;
 use support::ticks::{INFY, RELIANCE};
 use tickfan::gateway::{Past, Settings};
 use tickfan::history::History;
-use tickfan::identity::api_key::{self, ApiKeyEntry};
 use tickfan::identity::gate::GateSettings;
 use tickfan::market::{Calendar, Candle, InstrumentToken, Mode, Tick};
 
 const MINUTES: u64 = 700;
-
-/// A key of `client`, and its entry.
-fn key_of(client: &str) -> (String, ApiKeyEntry) {
-    let (key, hash) = api_key::generate();
-    let id = api_key::id_of(&key).unwrap().to_owned();
-    (key, ApiKeyEntry { id, client: client.into(), hash, permissions: None })
-}
 
 fn quick() -> Settings {
     let mut settings = settings();

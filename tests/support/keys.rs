@@ -14,10 +14,12 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed2551
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use tickfan::identity::api_key::{self, ApiKeyEntry};
 use tickfan::identity::fetch::Fetcher;
 use tickfan::identity::gate::{GateSettings, Policy};
 use tickfan::identity::issuer::IssuerSettings;
 use tickfan::identity::key::Key;
+use tickfan::identity::permissions::Permissions;
 
 /// A key pair with its name.
 #[derive(Clone)]
@@ -94,6 +96,14 @@ pub fn by_secret(policy: Policy) -> GateSettings {
 pub fn shared(user: &str, changes: Value) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(user, changes), &key).unwrap()
+}
+
+/// An API key of a client, and its entry; without permissions it has those of the gate.
+pub fn key_of(client: &str, permissions: Option<&[&str]>) -> (String, ApiKeyEntry) {
+    let (key, hash) = api_key::generate();
+    let id = api_key::id_of(&key).unwrap().to_owned();
+    let permissions = permissions.map(|words| Permissions::parse(words.iter().copied()).unwrap());
+    (key, ApiKeyEntry { id, client: client.into(), hash, permissions })
 }
 
 pub fn now() -> u64 {
