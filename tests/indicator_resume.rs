@@ -12,22 +12,19 @@ use serde_json::{Value, json};
 use support::client::{Client, get};
 use support::eventually_true;
 use support::gateway::{Running, launch, settings};
-use support::keys::{SECRET, by_secret, now, shared};
-use support::program::{Program, program};
+use support::keys::{by_secret, key_of, now, shared};
+use support::program::{gateway, stand_in};
 use support::redis::RedisServer;
 use support::script::Script;
 use support::ticks::INFY;
 use tickfan::clock::Clock;
 use tickfan::gateway::{Keeping, Past, SessionStore};
-use tickfan::identity::api_key::{self, ApiKeyEntry, ApiKeys};
+use tickfan::identity::api_key::ApiKeys;
 use tickfan::identity::gate::{GateSettings, Policy};
 use tickfan::market::calendar::Utc;
 use tickfan::market::{InstrumentToken, Mode, Tick};
 use tickfan::resume::counters::Refused;
-use tickfan::resume::vault::VaultSettings;
-use tickfan::secret::Secret;
 
-const VAULT_KEY: &str = "0123456789abcdef0123456789abcdef";
 const RSI: &str = "indicator_subscribers:NSE:INFY:1m:RSI_2";
 const SMA: &str = "indicator_subscribers:NSE:INFY:1m:SMA_2";
 
@@ -189,11 +186,6 @@ fn unix() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-fn in_redis(server: &RedisServer) -> SessionStore {
-    let (address, key) = (Secret::new(server.address()), Secret::new(VAULT_KEY));
-    SessionStore::Redis(VaultSettings { address, key, expiry_s: 3_600 })
-}
-
 // ---- A lost connection -----------------------------------------------------------------------------------------------
 
 #[test]
@@ -292,10 +284,9 @@ fn a_stolen_token_is_worth_nothing_and_entitlements_are_checked_again() {
 
 #[test]
 fn of_a_client_s_set_the_newer_state_counts() {
-    let (key, hash) = api_key::generate();
-    let id = api_key::id_of(&key).unwrap().to_owned();
-    let entry = || ApiKeyEntry { id: id.clone(), client: "desk".into(), hash: hash.clone(), permissions: None };
-    let gate = || GateSettings { api_keys: ApiKeys::new([entry()]).unwrap(), ..by_secret(Policy::Required) };
+    let (key, entry) = key_of("desk", None);
+    let api_keys = ApiKeys::new([entry]).unwrap();
+    let gate = || GateSettings { api_keys: api_keys.clone(), ..by_secret(Policy::Required) };
     let dir = tempfile::tempdir().unwrap();
     let store = || SessionStore::Folder(dir.path().to_owned());
     let bench = Bench::behind(gate(), store(), this_hour(), 0);
@@ -336,7 +327,7 @@ fn of_a_client_s_set_the_newer_state_counts() {
 #[test]
 fn operators_find_who_wants_an_indicator_as_long_as_it_does() {
     let Some(server) = RedisServer::start() else { return };
-    let bench = Bench::new(in_redis(&server));
+    let bench = Bench::new(server.session_store());
     let members = |key: &str| server.ask::<Vec<String>>(&["SMEMBERS", key]);
     let watcher = members_until(&server, SMA, 1);
     let mut tab = Client::knock(bench.gateway.address, &v2("ann@x"), &[]).unwrap();
@@ -349,7 +340,7 @@ fn operators_find_who_wants_an_indicator_as_long_as_it_does() {
     assert_eq!(tab.ask(&part).1["type"], "success");
     eventually_true("what nobody wants has no key", || server.ask::<u64>(&["EXISTS", RSI]) == 0);
     // Another gateway has the session, under the id of its connection there.
-    let other = Bench::behind(by_secret(Policy::Required), in_redis(&server), bench.begin, 1);
+    let other = Bench::behind(by_secret(Policy::Required), server.session_store(), bench.begin, 1);
     let mut again = Client::knock(other.gateway.address, &v2("ann@x"), &[]).unwrap();
     let new = again.next()["data"]["ws_conn_id"].as_str().unwrap().to_owned();
     let mut again = Tab(again);
@@ -369,27 +360,6 @@ fn members_until(server: &RedisServer, key: &str, count: usize) -> Vec<String> {
 
 // ---- The program is killed -------------------------------------------------------------------------------------------
 
-/// What stands for Kite, and outlives the gateway.
-fn upstream() -> Program {
-    Program::start(program().args(["market", "--market-rate=500", "--listen=127.0.0.1:0", "--log=warn"]))
-}
-
-fn gateway(dir: &Path, upstream: &Program, more: &[String]) -> Program {
-    let mut command = program();
-    command.env("TICKFAN_JWT_SECRET", SECRET).env("TICKFAN_SESSION_KEY", VAULT_KEY);
-    command.args(["--feed=kite", "--kite-api-key=k", "--kite-access-token=t", "--calendar=around-the-clock"]);
-    command.args([format!("--kite-root=ws://{}/", upstream.address), format!("--data-dir={}", dir.display())]);
-    Program::start(command.args(["--auth=required", "--listen=127.0.0.1:0", "--log=warn"]).args(more))
-}
-
-#[track_caller]
-fn until_kept(gateway: &Program) {
-    eventually_true("all sessions are written", || {
-        let sessions = get(gateway.address, "/health").json()["sessions"].clone();
-        sessions["state"] == "ok" && sessions["unwritten"] == 0
-    });
-}
-
 /// Whether the state of the instrument's bars is on disk, somewhere below a folder.
 fn is_state_kept(dir: &Path) -> bool {
     std::fs::read_dir(dir).is_ok_and(|entries| {
@@ -404,7 +374,7 @@ fn is_state_kept(dir: &Path) -> bool {
 /// Kills the program within a minute, starts it anew, lets the minute end, and comes back: the bar of that minute is told.
 fn a_session_survives_a_kill(more: &[String]) {
     let dir = tempfile::tempdir().unwrap();
-    let upstream = upstream();
+    let upstream = stand_in(500);
     let killed = gateway(dir.path(), &upstream, more);
     while unix() % 60.0 > 40.0 {
         std::thread::sleep(Duration::from_millis(100));
@@ -414,12 +384,12 @@ fn a_session_survives_a_kill(more: &[String]) {
     while tab.0.next()["indicator_id"] != "VWAP" {}
     // The state of the bar that forms, and the session.
     eventually_true("the state is kept", || is_state_kept(dir.path()));
-    until_kept(&killed);
+    killed.until_kept();
     let minute = (unix() / 60.0) as i64 * 60;
     drop(killed);
 
     let gateway = gateway(dir.path(), &upstream, more);
-    until_kept(&gateway);
+    gateway.until_kept();
     is_refused(&Tab::open(gateway.address, &v2("eve@x")).resume(&token, Value::Null).1);
     while unix() < minute as f64 + 62.0 {
         std::thread::sleep(Duration::from_millis(100));

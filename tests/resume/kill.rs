@@ -2,7 +2,6 @@
 //! when the bar in which it was killed has closed.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,36 +9,13 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::client::{Client, decode, get};
-use crate::support::keys::{SECRET, shared};
-use crate::support::program::{Program, program};
+use crate::support::client::{Client, decode};
+use crate::support::keys::shared;
+use crate::support::program::{gateway, stand_in};
 use crate::support::redis::RedisServer;
 use crate::support::ticks::{INFY, RELIANCE};
-use crate::support::{PATIENCE, eventually_true, size};
+use crate::support::{PATIENCE, size};
 use crate::token_of;
-
-/// What stands for Kite, and outlives the gateway.
-fn upstream(rate: u64) -> Program {
-    Program::start(program().args(["market", "--listen=127.0.0.1:0", "--log=warn", &format!("--market-rate={rate}")]))
-}
-
-fn gateway(data_dir: &Path, upstream: &Program, store: Option<&str>) -> Program {
-    let mut command = program();
-    command.args(["--listen=127.0.0.1:0", "--log=warn", "--auth=required", "--calendar=around-the-clock"]);
-    command.args(["--feed=kite", "--kite-api-key=k", "--kite-access-token=t"]);
-    command.arg(format!("--kite-root=ws://{}/", upstream.address));
-    command.arg(format!("--data-dir={}", data_dir.display()));
-    command.args(store.map(|address| format!("--session-store={address}")));
-    command.env("TICKFAN_JWT_SECRET", SECRET).env("TICKFAN_SESSION_KEY", "0123456789abcdef0123456789abcdef");
-    Program::start(&mut command)
-}
-
-fn until_kept(gateway: &Program) {
-    eventually_true("all sessions are written", || {
-        let sessions = get(gateway.address, "/health").json()["sessions"].clone();
-        sessions["state"] == "ok" && sessions["unwritten"] == 0
-    });
-}
 
 fn until(unix_s: i64) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -156,11 +132,11 @@ fn last(returns: &[Return], had: impl Fn(&Return) -> Duration) -> Duration {
 
 /// Kills the program ten seconds before the end of a minute and brings it back. Everybody has the bar of before, the one
 /// in which the program was killed, and the next.
-fn everybody_resumes_after_a_kill(store: Option<&str>, meanwhile: impl FnOnce()) {
+fn everybody_resumes_after_a_kill(more: &[String], meanwhile: impl FnOnce()) {
     let (count, rate) = (size("TICKFAN_RESUME_SESSIONS", 50) as usize, size("TICKFAN_RESUME_RATE", 500));
     let dir = tempfile::tempdir().unwrap();
-    let upstream = upstream(rate);
-    let program = gateway(dir.path(), &upstream, store);
+    let upstream = stand_in(rate);
+    let program = gateway(dir.path(), &upstream, more);
     let mut tabs: Vec<Tab> = (0..count).map(Tab::new).collect();
     let (first_bar, first_bars) = channel();
     let killed_in = std::thread::scope(|scope| {
@@ -172,12 +148,12 @@ fn everybody_resumes_after_a_kill(store: Option<&str>, meanwhile: impl FnOnce())
         let first = (0..count).map(|_| first_bars.recv_timeout(6 * PATIENCE).unwrap()).max().unwrap();
         meanwhile();
         until(first + 60 + 50);
-        until_kept(&program);
+        program.until_kept();
         program.signal(Signal::KILL);
         first + 60
     });
     let killed = Instant::now();
-    let program = gateway(dir.path(), &upstream, store);
+    let program = gateway(dir.path(), &upstream, more);
     let restarted = killed.elapsed();
     let (at_once, later) = tabs.split_at_mut(count * 4 / 5);
     let (at_once, later) = std::thread::scope(|scope| {
@@ -207,19 +183,19 @@ fn everybody_resumes_after_a_kill(store: Option<&str>, meanwhile: impl FnOnce())
 
 #[test]
 fn everybody_resumes_after_a_kill_from_a_file() {
-    everybody_resumes_after_a_kill(None, || {});
+    everybody_resumes_after_a_kill(&[], || {});
 }
 
 #[test]
 fn everybody_resumes_after_a_kill_from_redis() {
     let Some(server) = RedisServer::start() else { return };
-    everybody_resumes_after_a_kill(Some(&server.address()), || {});
+    everybody_resumes_after_a_kill(&[format!("--session-store={}", server.address())], || {});
 }
 
 #[test]
 fn everybody_resumes_after_a_kill_from_redis_which_was_killed_too() {
     let Some(mut server) = RedisServer::start() else { return };
-    everybody_resumes_after_a_kill(Some(&server.address()), || {
+    everybody_resumes_after_a_kill(&[format!("--session-store={}", server.address())], || {
         server.kill();
         assert!(server.begin());
     });

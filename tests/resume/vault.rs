@@ -8,36 +8,25 @@ use tickfan::clock::Clock;
 use tickfan::gateway::SessionStore;
 use tickfan::identity::permissions::Permissions;
 use tickfan::identity::principal::Principal;
-use tickfan::resume::vault::{self, Vault, VaultSettings};
+use tickfan::resume::vault::{self, Vault};
 use tickfan::resume::{IndicatorState, SessionState, Sessions, SessionsSettings, Ticket};
-use tickfan::secret::Secret;
 
 use crate::support::client::{Client, get};
 use crate::support::eventually_true;
-use crate::support::gateway::Running;
+use crate::support::keys::SESSION_KEY;
 use crate::support::program::{Program, program};
 use crate::support::redis::RedisServer;
 use crate::support::ticks::{INFY, RELIANCE, full};
 use crate::{gateway, is_refused, resume, tab, token_of};
 
-fn in_redis(server: &RedisServer) -> SessionStore {
-    let (address, key) = (Secret::new(server.address()), Secret::new("0123456789abcdef0123456789abcdef"));
-    SessionStore::Redis(VaultSettings { address, key, expiry_s: 3_600 })
-}
-
-fn until_kept(gateway: &Running) {
-    let sessions = &gateway.app.context.sessions;
-    eventually_true("all is written", || sessions.is_up() && sessions.sizes().1 == 0);
-}
-
 #[test]
 fn gateways_share_sessions_through_redis_and_one_has_it() {
     let Some(server) = RedisServer::start() else { return };
-    let ((a, _a), (b, _b)) = (gateway(in_redis(&server)), gateway(in_redis(&server)));
-    until_kept(&b);
+    let ((a, _a), (b, _b)) = (gateway(server.session_store()), gateway(server.session_store()));
+    b.until_kept();
     let mut first = tab(&a, "ann@x");
     let token = token_of(&first.subscribe(&[INFY], json!({})));
-    until_kept(&a);
+    a.until_kept();
     is_refused(&resume(&mut tab(&b, "eve@x"), &token));
     let mut second = tab(&b, "ann@x");
     let reply = resume(&mut second, &token);
@@ -45,12 +34,12 @@ fn gateways_share_sessions_through_redis_and_one_has_it() {
     assert_eq!(first.until_closed().0, 4409);
     // Nobody who can write to Redis can make a session, or change one.
     drop(second);
-    until_kept(&b);
+    b.until_kept();
     let [key] = &server.until_keys("tickfan:session:*", 1)[..] else { panic!() };
     assert!(server.ask::<i64>(&["TTL", key]) > 3_000);
     let _: i64 = server.ask(&["HSET", key, "fence", "99", "value", "{\"version\":1}"]);
-    let (c, _c) = gateway(in_redis(&server));
-    until_kept(&c);
+    let (c, _c) = gateway(server.session_store());
+    c.until_kept();
     is_refused(&resume(&mut tab(&c, "ann@x"), &token_of(&reply)));
     assert_eq!(c.app.context.sessions.counters.ignored.load(Ordering::Relaxed), 1);
 }
@@ -58,12 +47,12 @@ fn gateways_share_sessions_through_redis_and_one_has_it() {
 #[test]
 fn without_redis_streaming_goes_on_and_afterwards_all_is_written_again() {
     let Some(mut server) = RedisServer::start() else { return };
-    let (gateway, script) = gateway(in_redis(&server));
-    until_kept(&gateway);
+    let (gateway, script) = gateway(server.session_store());
+    gateway.until_kept();
     let health = || get(gateway.address, "/health").json()["sessions"]["state"].clone();
     let mut one = tab(&gateway, "ann@x");
     let first = token_of(&one.subscribe(&[INFY], json!({})));
-    until_kept(&gateway);
+    gateway.until_kept();
     for (round, outage) in ["killed", "frozen"].into_iter().enumerate() {
         let price = 100 + round as u32;
         if outage == "killed" {
@@ -87,19 +76,19 @@ fn without_redis_streaming_goes_on_and_afterwards_all_is_written_again() {
             server.signal("CONT")
         }
         eventually_true("its return is told", || health() == "ok");
-        until_kept(&gateway);
+        gateway.until_kept();
     }
     // The server came back empty, and has everything all the same.
     assert_eq!(server.ask::<Vec<String>>(&["KEYS", "tickfan:session:*"]).len(), 3);
-    let (other, _script) = crate::gateway(in_redis(&server));
-    until_kept(&other);
+    let (other, _script) = crate::gateway(server.session_store());
+    other.until_kept();
     assert_eq!(resume(&mut tab(&other, "ann@x"), &first)["type"], "resumed");
 }
 
 #[test]
 fn operators_find_connections_by_indicator() {
     let Some(server) = RedisServer::start() else { return };
-    let SessionStore::Redis(settings) = in_redis(&server) else { return };
+    let SessionStore::Redis(settings) = server.session_store() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let sessions = runtime.block_on(async {
         let vault = Arc::new(Vault::new(&settings).unwrap());
@@ -149,7 +138,7 @@ fn redis_over_tls_is_believed_only_with_a_trusted_certificate() {
         let mut command = program();
         command.args(["--listen=127.0.0.1:0", "--log=error", "--data-dir=none"]);
         command.arg(format!("--session-store={}", server.tls_address()));
-        command.env("TICKFAN_SESSION_KEY", "0123456789abcdef0123456789abcdef");
+        command.env("TICKFAN_SESSION_KEY", SESSION_KEY);
         command.env("SSL_CERT_FILE", format!("{}/tests/data/tls/{trusted}.crt", env!("CARGO_MANIFEST_DIR")));
         Program::start(&mut command)
     };

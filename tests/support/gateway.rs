@@ -144,6 +144,13 @@ impl Running {
         eventually_true("all keys are free", || context.doors.iter().all(|door| door.tabs() == 0));
     }
 
+    /// Waits until its store answers and has all sessions.
+    #[track_caller]
+    pub fn until_kept(&self) {
+        let sessions = &self.app.context.sessions;
+        eventually_true("all sessions are written", || sessions.is_up() && sessions.sizes().1 == 0);
+    }
+
     /// Lets its clients go, as the program does before it stops.
     pub fn drain(&self, within: Duration) {
         if let (Some(gateway), Some(runtime)) = (&self.gateway, &self.runtime) {

@@ -72,6 +72,9 @@ impl Pair {
 /// What tokens are signed with where there is no key pair.
 pub const SECRET: &str = "a-shared-secret-of-more-than-32-bytes";
 
+/// What sessions in Redis are authenticated with.
+pub const SESSION_KEY: &str = "0123456789abcdef0123456789abcdef";
+
 /// An issuer with that secret only.
 pub fn shared_issuer() -> IssuerSettings {
     let second = Duration::from_secs(1);

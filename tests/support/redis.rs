@@ -4,6 +4,11 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use tickfan::gateway::SessionStore;
+use tickfan::resume::vault::VaultSettings;
+use tickfan::secret::Secret;
+
+use super::keys::SESSION_KEY;
 use super::{eventually, eventually_true};
 
 pub struct RedisServer {
@@ -69,6 +74,12 @@ impl RedisServer {
     /// Its address for those who speak TLS.
     pub fn tls_address(&self) -> String {
         format!("rediss://localhost:{}/", self.tls_port.unwrap())
+    }
+
+    /// Has gateways keep their sessions here.
+    pub fn session_store(&self) -> SessionStore {
+        let (address, key) = (Secret::new(self.address()), Secret::new(SESSION_KEY));
+        SessionStore::Redis(VaultSettings { address, key, expiry_s: 3_600 })
     }
 
     /// At once and without a word.
