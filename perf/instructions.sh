@@ -8,7 +8,7 @@ usage() {
 perf/instructions.sh [--functions | --renew]
 
 Counts, under valgrind, the instructions of benches/instructions.rs in user space, operation by operation, and compares
-them with perf/instructions.csv. Fails when one has become more than 5 % dearer, or 10 % cheaper: then the reference is
+them with perf/instructions.csv. Fails when one has become more than 8 % dearer, or 10 % cheaper: then the reference is
 to be renewed, or the next regression hides in the gain.
 
   --functions   show the functions that execute most in each operation, inlined ones as part of those they are in
