@@ -73,6 +73,15 @@ impl Tab {
         self.ask(&json!({"action": "resume", "token": token, "cursor": cursor}))
     }
 
+    /// Passes over messages until such an update.
+    #[track_caller]
+    fn until_update(&mut self, wanted: impl Fn(&Value) -> bool) {
+        eventually_true("an update", || {
+            let message = self.0.next();
+            message["type"] == "indicator_update" && wanted(&message)
+        });
+    }
+
     /// Tells the server that all it has sent so far has arrived.
     #[track_caller]
     fn ping(&mut self) -> Vec<Value> {
@@ -360,13 +369,13 @@ fn members_until(server: &RedisServer, key: &str, count: usize) -> Vec<String> {
 
 // ---- The program is killed -------------------------------------------------------------------------------------------
 
-/// Whether the state of the instrument's bars is on disk, somewhere below a folder.
-fn is_state_kept(dir: &Path) -> bool {
+/// Whether the state of the instrument's bar that began then is on disk, somewhere below a folder.
+fn is_bar_kept(dir: &Path, start: i64) -> bool {
     std::fs::read_dir(dir).is_ok_and(|entries| {
         entries.flatten().map(|entry| entry.path()).any(|path| {
+            let has = |text: &str| text.contains(&format!("[{INFY},")) && text.contains(&format!("\"start\":{start},"));
             let is_states = path.ends_with("states.json");
-            is_state_kept(&path)
-                || is_states && std::fs::read_to_string(path).is_ok_and(|text| text.contains(&INFY.to_string()))
+            is_bar_kept(&path, start) || is_states && std::fs::read_to_string(path).is_ok_and(|text| has(&text))
         })
     })
 }
@@ -379,13 +388,13 @@ fn a_session_survives_a_kill(more: &[String]) {
     while unix() % 60.0 > 40.0 {
         std::thread::sleep(Duration::from_millis(100));
     }
+    let minute = (unix() / 60.0) as i64 * 60;
     let mut tab = Tab::open(killed.address, &v2("ann@x"));
     let token = tab.subscribe(&["SMA_2", "VWAP"]);
-    while tab.0.next()["indicator_id"] != "VWAP" {}
-    // The state of the bar that forms, and the session.
-    eventually_true("the state is kept", || is_state_kept(dir.path()));
+    // The first price may be of the minute before.
+    tab.until_update(|update| update["indicator_id"] == "VWAP" && update["candle_time"] == Utc(minute).to_string());
+    eventually_true("the state of the bar that forms is kept", || is_bar_kept(dir.path(), minute));
     killed.until_kept();
-    let minute = (unix() / 60.0) as i64 * 60;
     drop(killed);
 
     let gateway = gateway(dir.path(), &upstream, more);
@@ -406,10 +415,7 @@ fn a_session_survives_a_kill(more: &[String]) {
         assert!(before.ends_with(&told), "{id}: each once and in order: {told:?}");
     }
     // It goes on, under a token of its own.
-    eventually_true("the next bar forms", || {
-        let message = tab.0.next();
-        message["type"] == "indicator_update" && message["candle_time"] != Utc(minute).to_string()
-    });
+    tab.until_update(|update| update["candle_time"] != Utc(minute).to_string());
     is_refused(&Tab::open(gateway.address, &v2("ann@x")).resume(&token, Value::Null).1);
     drop(tab);
     let (_, reply) = Tab::open(gateway.address, &v2("ann@x")).resume(&token_of(&reply), Value::Null);
