@@ -82,7 +82,8 @@ impl Sessions {
             book.left.push_back((record.id, record.fence));
             book.entries.insert(record.id, Entry { record, taken: None });
         }
-        let up = AtomicBool::new(vault.is_none());
+        // A vault is asked until it fails: who comes back in the first moment after a restart finds his session there.
+        let up = AtomicBool::new(true);
         Self { settings, clock, book: book.into(), vault, store, up, counters: Counters::default() }
     }
 

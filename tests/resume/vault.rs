@@ -10,10 +10,11 @@ use tickfan::identity::permissions::Permissions;
 use tickfan::identity::principal::Principal;
 use tickfan::resume::vault::{self, Vault};
 use tickfan::resume::{IndicatorState, SessionState, Sessions, SessionsSettings, Ticket};
+use tickfan::secret::Secret;
 
 use crate::support::client::{Client, get};
 use crate::support::eventually_true;
-use crate::support::keys::SESSION_KEY;
+use crate::support::keys::{SESSION_KEY, shared};
 use crate::support::program::{Program, program};
 use crate::support::redis::RedisServer;
 use crate::support::ticks::{INFY, RELIANCE, full};
@@ -42,6 +43,27 @@ fn gateways_share_sessions_through_redis_and_one_has_it() {
     c.until_kept();
     is_refused(&resume(&mut tab(&c, "ann@x"), &token_of(&reply)));
     assert_eq!(c.app.context.sessions.counters.ignored.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_gateway_that_has_said_nothing_to_redis_yet_finds_a_session_there() {
+    let Some(server) = RedisServer::start() else { return };
+    let (gateway, _script) = gateway(server.session_store());
+    let mut tab = tab(&gateway, "ann@x");
+    let token = token_of(&tab.subscribe(&[INFY], json!({})));
+    gateway.until_kept();
+    let SessionStore::Redis(settings) = server.session_store() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let restored = runtime.block_on(async {
+        let vault = Some(Arc::new(Vault::new(&settings).unwrap()));
+        let settings = SessionsSettings { on: true, expiry_s: 3_600.0, most: 10 };
+        let sessions = Arc::new(Sessions::new(settings, Clock::system(), Vec::new(), vault, "redis"));
+        // Nobody asks whether Redis is there, as in the first moment after a restart.
+        let jwt = Secret::new(shared("ann@x", json!({})));
+        let ann = gateway.app.context.gate.identify(&jwt, [127, 0, 0, 1].into()).await.unwrap();
+        Ticket::new(sessions).restore(&Secret::new(token), &ann).await
+    });
+    assert_eq!(restored.map(|_| ()), Ok(()));
 }
 
 #[test]
