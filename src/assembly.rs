@@ -15,6 +15,7 @@ use crate::freshness;
 use crate::gateway::{FeedSource, Keeping, Past, SessionStore, Settings, Threads, Upstream};
 use crate::history::kite::{Credentials as HistoryCredentials, KiteSettings};
 use crate::history::{History, HistoryError};
+use crate::identity::archive::Archive;
 use crate::identity::rate::Rate;
 use crate::kite::instruments::{self, Instruments, Row};
 use crate::market::candle::TradesOptions;
@@ -67,6 +68,9 @@ pub enum AssemblyError {
     /// The folder of what survives a restart.
     #[error("setting data_dir: {0}")]
     Store(#[from] StoreError),
+    /// What was revoked.
+    #[error("setting data_dir: revocations: {0}")]
+    Revocations(std::io::Error),
     /// Sessions in Redis that nobody could tell from forged ones.
     #[error("setting session_key: session_store = redis needs one of at least {LEAST_KEY} printable characters")]
     SessionKey,
@@ -420,9 +424,13 @@ pub fn past(config: &Config, settings: &Settings, clock: &Clock) -> Result<Past,
         }
         None => None,
     };
-    Ok(Past { history, store, sessions: keeping(config)? })
+    let revocations = config.data_dir.of(&config.feed).map(|dir| Archive::open(&dir.join(REVOCATIONS))).transpose();
+    let revocations = revocations.map_err(AssemblyError::Revocations)?;
+    Ok(Past { history, store, sessions: keeping(config)?, revocations })
 }
 
+/// Where in the `data_dir` revocations are.
+const REVOCATIONS: &str = "revocations.jsonl";
 /// Fewest characters of a key.
 const LEAST_KEY: usize = 32;
 

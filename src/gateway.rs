@@ -185,6 +185,9 @@ impl Gateway {
             None => None,
         };
         let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
+        if let Some(archive) = past.revocations {
+            gate.keep_in(archive).map_err(|full| io::Error::other(format!("setting data_dir: {full}")))?;
+        }
         let demand_bell = Arc::new(Notify::new());
         let bell = Arc::clone(&demand_bell);
         let board = Arc::new(Board::new(move || bell.notify_one()));

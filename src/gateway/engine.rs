@@ -8,6 +8,7 @@ use crate::engine::command::WantedHistory;
 use crate::engine::core::{Core, Wiring};
 use crate::fanout::board::Board;
 use crate::history::History;
+use crate::identity::archive::Archive;
 use crate::kite::instruments::Instruments;
 use crate::market::calendar::Listing;
 use crate::market::{InstrumentToken, SegmentKind};
@@ -38,6 +39,8 @@ pub struct Past {
     pub store: Option<(BarStore, Kept)>,
     /// How sessions are kept over it.
     pub sessions: Keeping,
+    /// Where what was revoked is kept over it.
+    pub revocations: Option<Archive>,
 }
 
 impl std::fmt::Debug for Past {
@@ -48,7 +51,7 @@ impl std::fmt::Debug for Past {
 
 impl Default for Past {
     fn default() -> Self {
-        Self { history: History::none(), store: None, sessions: Keeping::default() }
+        Self { history: History::none(), store: None, sessions: Keeping::default(), revocations: None }
     }
 }
 

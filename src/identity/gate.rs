@@ -5,6 +5,7 @@
 //! what fails is limited by address before it is checked ([`super::door`]).
 
 use super::api_key::{self, ApiKeys};
+use super::archive::{Archive, Kept};
 use super::claims;
 use super::counters::Counters;
 use super::credential;
@@ -24,9 +25,10 @@ use crate::clock::Clock;
 use crate::secret::Secret;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -106,6 +108,8 @@ pub struct Gate {
     unproved: Arc<Semaphore>,
     tickets: Tickets,
     signing: Option<SigningKey>,
+    /// Where revocations are kept, if anywhere.
+    archive: OnceLock<Archive>,
     clock: Clock,
     /// For operators.
     pub counters: Arc<Counters>,
@@ -130,6 +134,7 @@ impl Gate {
             unproved: Arc::new(Semaphore::new(UNPROVED)),
             tickets: Tickets::default(),
             signing: settings.signing,
+            archive: OnceLock::new(),
             clock,
             counters,
         }
@@ -368,9 +373,34 @@ impl Gate {
     /// [`Full`] when as many are in force as are kept.
     pub fn revoke(&self, revocations: &[Revocation]) -> Result<usize, Full> {
         let now = self.clock.unix_seconds() as u64;
+        self.roster.revoke(revocations, self.revoked_until(now), now)
+    }
+
+    fn revoked_until(&self, now: u64) -> u64 {
         let lifetime = self.issuers.iter().map(|issuer| issuer.lifetime_s()).max().unwrap_or(0);
-        let until = if self.api_keys.is_empty() { now + lifetime + 2 * claims::LEEWAY_S } else { u64::MAX };
-        self.roster.revoke(revocations, until, now)
+        if self.api_keys.is_empty() { now + lifetime + 2 * claims::LEEWAY_S } else { u64::MAX }
+    }
+
+    /// Has what an archive holds in force again, and keeps there what will be revoked. Once, before the first connection.
+    ///
+    /// # Errors
+    /// [`Full`] when it holds more than is kept.
+    pub fn keep_in(&self, mut archive: Archive) -> Result<(), Full> {
+        let now = self.clock.unix_seconds() as u64;
+        for Kept { revocation, until } in archive.take_found().into_iter().filter(|kept| kept.until > now) {
+            self.roster.revoke(&[revocation], until, now)?;
+        }
+        let _ = self.archive.set(archive);
+        Ok(())
+    }
+
+    /// Writes down what was revoked, where that is kept, for the next start. Blocks.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn write_down(&self, revocations: &[Revocation]) -> io::Result<()> {
+        let until = self.revoked_until(self.clock.unix_seconds() as u64);
+        self.archive.get().map_or(Ok(()), |archive| archive.append(revocations, until))
     }
 
     /// Connections by name, and revocations in force.

@@ -5,6 +5,7 @@
 //! runs on the control side; no thread of the data plane knows of it.
 
 pub mod api_key;
+pub mod archive;
 pub mod claims;
 pub mod counters;
 pub mod credential;

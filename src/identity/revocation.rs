@@ -1,13 +1,15 @@
 //! What was revoked, for as long as a token could still be used.
 
 use super::principal::Principal;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Most entries of each kind: some 20 MB when full.
 pub const CAPACITY: usize = 100_000;
 
 /// What is revoked.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Revocation {
     /// One token.
     Token {

@@ -11,6 +11,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
+use std::io;
+use std::sync::Arc;
 
 /// Longest body: some 10,000 revocations.
 pub(super) const MAX_BODY: usize = 2 * 1_024 * 1_024;
@@ -72,8 +74,15 @@ pub(super) async fn revoke(State(app): Shared, Extension(peer): Extension<Peer>,
     };
     let event = Event::Admin { action: "revoke", target: &target, peer: &peer.to_string() };
     context.account.audit.record("", "", &event, if ended.is_ok() { Outcome::Done } else { Outcome::Refused });
+    let gate = Arc::clone(&context.gate);
+    let count = revocations.len();
+    let kept = tokio::task::spawn_blocking(move || gate.write_down(&revocations)).await.map_err(io::Error::other);
+    if let Err(problem) = kept.flatten() {
+        let text = format!("what was listed is in force, but cannot be kept for the next start: {problem}");
+        return error(StatusCode::INTERNAL_SERVER_ERROR, text);
+    }
     match ended {
-        Ok(ended) => answer(StatusCode::OK, json!({"revoked": revocations.len(), "ended": ended})),
+        Ok(ended) => answer(StatusCode::OK, json!({"revoked": count, "ended": ended})),
         Err(full) => {
             error(StatusCode::INSUFFICIENT_STORAGE, format!("{full}; those before it in the list are in force"))
         }

@@ -3,21 +3,24 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tickfan::identity::api_key::{self, ApiKeyEntry, ApiKeys};
+use tickfan::gateway::Past;
+use tickfan::identity::api_key::ApiKeys;
+use tickfan::identity::archive::Archive;
 use tickfan::identity::gate::{GateSettings, Policy};
 use tickfan::identity::refusal::Refusal;
 use tickfan::identity::revocation::Revocation;
+use tickfan::secret::Secret;
 
 use crate::support::client::{Client, get, post};
-use crate::support::keys::{by_secret, now, shared};
+use crate::support::gateway::{settings, start_behind_with};
+use crate::support::keys::{by_secret, key_of, now, shared};
+use crate::support::script::Script;
 use crate::{Bench, gateway, tab};
 
 /// A gate that knows one key, of the client `desk`.
 fn with_key() -> (String, GateSettings) {
-    let (key, hash) = api_key::generate();
-    let id = api_key::id_of(&key).unwrap().to_owned();
-    let api_keys = ApiKeys::new([ApiKeyEntry { id, client: "desk".into(), hash, permissions: None }]).unwrap();
-    (key, GateSettings { api_keys, ..by_secret(Policy::Required) })
+    let (key, entry) = key_of("desk", None);
+    (key, GateSettings { api_keys: ApiKeys::new([entry]).unwrap(), ..by_secret(Policy::Required) })
 }
 
 #[test]
@@ -30,6 +33,29 @@ fn a_client_whose_keys_are_revoked_stays_out() {
         bench.refuses(&key, Refusal::Revoked);
         bench.clock.advance(Duration::from_secs(86_400));
     }
+}
+
+#[test]
+fn what_was_revoked_stays_so_over_a_restart() {
+    const KEY: &str = "an-admin-key-of-some-length";
+    let dir = tempfile::tempdir().unwrap();
+    let start = || {
+        let revocations = Some(Archive::open(&dir.path().join("revocations.jsonl")).unwrap());
+        let mut settings = settings();
+        settings.admin.key = Some(Secret::new(KEY));
+        let past = Past { revocations, ..Past::default() };
+        start_behind_with(by_secret(Policy::Required), settings, Script::default().source(&[]), past)
+    };
+    let token = |jti: &str| shared("ann@x", json!({"jti": jti}));
+    let before = start();
+    let body = r#"{"revocations": [{"jti": "a"}, {"user": "bob@x"}]}"#;
+    let answer = post(before.address, "/auth/revocations", &format!("Authorization: Bearer {KEY}\r\n"), body);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    before.stop();
+    let after = start();
+    assert_eq!(tab(&after, &token("a")).until_closed().0, 4403);
+    assert_eq!(tab(&after, &shared("bob@x", json!({"jti": "c"}))).until_closed().0, 4403);
+    tab(&after, &token("b")).expect_silence();
 }
 
 #[test]
