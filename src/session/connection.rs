@@ -205,7 +205,7 @@ impl Connection {
     pub async fn open(
         arrival: Box<Arrival>,
         context: Arc<Context>,
-        format: Format,
+        delivery: Delivery,
         max_message: usize,
     ) -> Option<Self> {
         let Arrival { socket, early, mut place, entrant, resume: resuming } = *arrival;
@@ -221,9 +221,9 @@ impl Connection {
             peer,
             connected_at: context.clock.unix_seconds(),
             last_seen_ns: AtomicU64::new(context.clock.now_ns()),
-            filter: filter_of(format).into(),
+            filter: filter_of(delivery.format).into(),
             stats: Arc::new(TabStats::default()),
-            kite: format == Format::Kite,
+            kite: delivery.format == Format::Kite,
             inbox: std::sync::OnceLock::new(),
             dismissal: tokio::sync::Notify::new(),
         });
@@ -234,7 +234,6 @@ impl Connection {
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
         let reading = WebSocketStream::from_partially_read(half, early.to_vec(), Role::Server, Some(config)).await;
-        let delivery = Delivery { format, ..Delivery::default() };
         let tab = Box::new(Tab::new(socket, Arc::clone(&info.stats), delivery));
         place.opened = true;
         let next_ping_ns = context.vigil.first_ping_ns();

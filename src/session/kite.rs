@@ -4,6 +4,7 @@
 use super::connection::{Arrival, Connection, Context, Heard};
 use super::door::Change;
 use super::lane::Lane;
+use super::tab::Delivery;
 use crate::account::analytics::Topics;
 use crate::account::audit::Event;
 use crate::clock::Clock;
@@ -61,7 +62,8 @@ impl KiteSession {
     async fn open(arrival: Box<Arrival>, context: Arc<Context>) -> Option<Box<Self>> {
         // A list of as many tokens as allowed must get through.
         let max_message = context.max_message.max(1_024 + context.max_kite_tokens * TOKEN_BYTES);
-        let mut connection = Connection::open(arrival, Arc::clone(&context), Format::Kite, max_message).await?;
+        let delivery = Delivery { format: Format::Kite, ..Delivery::default() };
+        let mut connection = Connection::open(arrival, Arc::clone(&context), delivery, max_message).await?;
         for text in [instruments_meta(&context.instruments.load()), app_code(&context.clock)] {
             connection.reply(frame(&text)).await;
         }

@@ -72,7 +72,7 @@ pub async fn serve(arrival: Box<Arrival>, context: Arc<Context>) {
 impl Stream {
     async fn open(arrival: Box<Arrival>, context: Arc<Context>) -> Option<Box<Self>> {
         let max_message = context.max_message;
-        let connection = Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await?;
+        let connection = Connection::open(arrival, Arc::clone(&context), Delivery::default(), max_message).await?;
         let (unproved, most) = (connection.is_unproved(), connection.watch.principal().permissions.mode);
         let mut stream = Box::new(Self {
             connection,

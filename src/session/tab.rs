@@ -33,7 +33,8 @@ pub struct Delivery {
     pub throttle_ns: u64,
     /// How many messages make a batch; 0 for none.
     pub batch_size: u32,
-    /// Whether a heartbeat has its time as RFC 3339 in UTC and not as Unix seconds.
+    /// Whether it follows the protocol of indicators: a greeting comes first, and a heartbeat has its time as RFC 3339 in UTC
+    /// and not as Unix seconds.
     pub utc: bool,
 }
 
@@ -453,9 +454,11 @@ impl Tab {
         self.delivery.format == Format::Kite
     }
 
-    /// Appends a heartbeat in the tab's format, unless it has more to read than it can take anyway.
+    /// Appends a heartbeat in the tab's format, unless it has more to read than it can take anyway. One whose clients expect
+    /// a greeting gets none before that, which brings its inbox.
     pub fn heartbeat(&self, turn: &mut Turn<'_>) {
-        if self.outlet.is_shut() || self.given_up {
+        let greeted = !self.delivery.utc || !self.lacks_inbox();
+        if self.outlet.is_shut() || self.given_up || !greeted {
             return;
         }
         turn.counters.messages.add(1);

@@ -84,7 +84,8 @@ fn frame(message: &Value) -> Vec<u8> {
 impl Stream {
     async fn open(arrival: Box<Arrival>, context: Arc<Context>, protocol: Protocol) -> Option<Box<Self>> {
         let max_message = context.max_message;
-        let connection = Connection::open(arrival, Arc::clone(&context), Format::Json, max_message).await?;
+        let delivery = Delivery { utc: true, ..Delivery::default() };
+        let connection = Connection::open(arrival, Arc::clone(&context), delivery, max_message).await?;
         let id = ws_conn_id(&connection.info.id);
         Some(Box::new(Self { connection, context, protocol, id, desk: None }))
     }
@@ -130,12 +131,7 @@ impl Stream {
         let inbox = self.connection.inbox();
         // The tab must know its inbox before anything is posted to it.
         self.connection
-            .change(Change {
-                inbox: Some(Arc::clone(&inbox)),
-                delivery: Some(Delivery { utc: true, ..Delivery::default() }),
-                reply: frame(&message),
-                ..Change::default()
-            })
+            .change(Change { inbox: Some(Arc::clone(&inbox)), reply: frame(&message), ..Change::default() })
             .await;
         let context = &self.context;
         let subscriptions = match self.protocol {
