@@ -227,6 +227,11 @@ impl Slot {
         Some(Value { numbers: Numbers([words[2], words[3], full]), received_ns: words[0], tick, packet })
     }
 
+    /// The numbers of the newest value, whether it has grown cold or not. Any thread.
+    pub fn numbers(&self) -> Numbers {
+        self.latest.load().map_or_else(Numbers::default, |(full, words)| Numbers([words[2], words[3], full]))
+    }
+
     /// The list. One load per unit of work; the guard must not be kept.
     #[inline]
     pub fn subscribers(&self) -> arc_swap::Guard<Arc<Subscribers>> {
@@ -298,7 +303,7 @@ mod tests {
         assert_eq!(value.tick, packet::decode(&bytes).unwrap());
         assert_eq!(*value.packet, bytes);
         slot.cool();
-        assert!(slot.value().is_none());
+        assert!(slot.value().is_none() && slot.numbers() == value.numbers);
         slot.store(&mut words, Mode::Full);
         assert!(slot.value().is_some());
     }

@@ -173,7 +173,7 @@ impl KiteSession {
         let mut change = Change { inbox: Some(self.connection.inbox()), ..Change::default() };
         for (id, wanted) in self.untold.drain() {
             match wanted {
-                Some((slot, mode)) => change.add.push(Lane::new(slot, mode)),
+                Some((slot, mode)) => change.add.push(Lane::new(slot, mode).from_now()),
                 None => change.remove.push(id),
             }
         }

@@ -33,6 +33,14 @@ impl Lane {
         Self { slot, mode, sent: 0, fresh: true, owed: false, held: false, due_ns: 0, when: None, price: None }
     }
 
+    /// The same for a subscription that is on the board already: what the ring holds up to the slot's newest value is of an
+    /// earlier subscription, or in the snapshot, which is sent all the same. Taken for the first value, it could be the last
+    /// one, since the ring holds nothing of the time between two subscriptions.
+    pub fn from_now(mut self) -> Self {
+        self.sent = self.slot.numbers().of(self.mode);
+        self
+    }
+
     /// The same, with a condition.
     pub fn with_condition(mut self, when: Option<&Arc<When>>) -> Self {
         self.when = when.map(Arc::clone);
@@ -48,5 +56,28 @@ impl Lane {
             self.price = Some(tick.last_price);
         }
         admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::slot::PacketWords;
+    use crate::kite::packet;
+    use crate::market::InstrumentToken;
+
+    #[test]
+    fn a_subscription_begins_with_the_newest_value_and_not_with_what_the_ring_still_has() {
+        let slot = Arc::new(Slot::new(0, InstrumentToken(1)));
+        for price in 1..=3 {
+            let mut bytes = Vec::new();
+            packet::encode(&Tick::ltp(InstrumentToken(1), price), &mut bytes);
+            slot.store(&mut PacketWords::new(&bytes, 1), Mode::Ltp);
+        }
+        let lane = Lane::new(Arc::clone(&slot), Mode::Ltp).from_now();
+        assert_eq!((lane.sent, lane.fresh), (3, true));
+        // Of a slot whose upstream subscription has ended too.
+        slot.cool();
+        assert_eq!(Lane::new(slot, Mode::Ltp).from_now().sent, 3);
     }
 }

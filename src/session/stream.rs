@@ -203,7 +203,7 @@ impl Stream {
         self.connection
             .change(Change {
                 clear: true,
-                add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).with_condition(when)).collect(),
+                add: slots.into_iter().map(|slot| Lane::new(slot, self.mode).from_now().with_condition(when)).collect(),
                 firehose: Some(self.all.then_some(self.mode)),
                 inbox: Some(Arc::clone(inbox)),
                 delivery: Some(self.delivery()),
