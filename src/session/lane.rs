@@ -63,16 +63,13 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::fanout::slot::PacketWords;
-    use crate::kite::packet;
     use crate::market::InstrumentToken;
 
     #[test]
     fn a_subscription_begins_with_the_newest_value_and_not_with_what_the_ring_still_has() {
         let slot = Arc::new(Slot::new(0, InstrumentToken(1)));
         for price in 1..=3 {
-            let mut bytes = Vec::new();
-            packet::encode(&Tick::ltp(InstrumentToken(1), price), &mut bytes);
-            slot.store(&mut PacketWords::new(&bytes, 1), Mode::Ltp);
+            slot.store(&mut PacketWords::new(&[0, 0, 0, 1, 0, 0, 0, price], 1), Mode::Ltp);
         }
         let lane = Lane::new(Arc::clone(&slot), Mode::Ltp).from_now();
         assert_eq!((lane.sent, lane.fresh), (3, true));
