@@ -22,10 +22,6 @@ case ${1:-} in -h | --help) usage && exit ;; esac
 (($# >= 2)) || { usage >&2 && exit 2; }
 before=$1 after=$2
 shift 2
-export PIN=${PIN-1}
-# shellcheck source=perf/gateway.sh
-. perf/gateway.sh
-
 # The program of a revision, built in a work tree of its own whose dependencies all revisions share.
 program_of() {
     local tree=target/compare/tree program
@@ -47,7 +43,14 @@ program_of() {
     echo "$program"
 }
 
-programs=("$(program_of "$before")" "$(program_of "$after")")
+# One after the other, since a failure within a list would go unseen; and before anything else is built.
+before_program=$(program_of "$before")
+after_program=$(program_of "$after")
+programs=("$before_program" "$after_program")
+export PIN=${PIN-1}
+# shellcheck source=perf/gateway.sh
+. perf/gateway.sh
+
 pairs=${PAIRS:-5}
 seconds=${SECONDS_EACH:-10}
 name=$RESULTS/compare-$(date -u +%Y%m%dT%H%M%SZ)
@@ -67,11 +70,10 @@ print(latency["p50"], latency["p99"], report["server"]["cpu_us_per_tick"])' <<<"
 }
 
 {
-    perf/machine.sh
+    heading "$@"
     echo "before    $before"
     echo "after     $after"
-    echo "gateway   $GATEWAY"
-    echo "options   load $LOAD: ${LOAD_OPTIONS[*]} $*; $pairs pairs of $seconds s"
+    echo "pairs     $pairs of $seconds s"
     echo
     rows=()
     for ((pair = 0; pair < pairs; pair++)); do

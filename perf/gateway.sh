@@ -17,6 +17,14 @@ esac
 mkdir -p "$RESULTS"
 [[ ${BUILD:-1} == 0 ]] || cargo build --release --workspace --bins --locked --quiet
 
+# heading [fan-load options]: what every result begins with.
+heading() {
+    perf/machine.sh
+    echo "gateway   $GATEWAY"
+    echo "options   load $LOAD: ${LOAD_OPTIONS[*]} $*"
+    echo
+}
+
 # begin_load FILE SECONDS [fan-load options]: starts gateway and load, and returns when the load has warmed up and will go
 # on for at least SECONDS. Its table goes to FILE. GATEWAY_PID and GATEWAY_URL are then known.
 begin_load() {

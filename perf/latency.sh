@@ -15,10 +15,7 @@ esac
 
 name=latency-$(date -u +%Y%m%dT%H%M%SZ)
 {
-    perf/machine.sh
-    echo "gateway   $GATEWAY"
-    echo "options   load $LOAD: ${LOAD_OPTIONS[*]} $*"
-    echo
+    heading "$@"
     $PIN_LOAD "$FAN_LOAD" --quiet --spawn "$PIN_GATEWAY $GATEWAY" "${LOAD_OPTIONS[@]}" \
         --warm-up 3 --seconds 20 --hgrm "$RESULTS/$name.hgrm" "$@"
 } | tee "$RESULTS/$name.txt"

@@ -30,9 +30,7 @@ event=cpu-clock
 # Virtual machines often have no counters: perf then says "not supported".
 perf stat -x, -e cycles -- true 2>&1 | grep -q '^[0-9]' && event=cycles
 {
-    perf/machine.sh
-    echo "gateway   $GATEWAY"
-    echo "options   load $LOAD: ${LOAD_OPTIONS[*]} $*"
+    heading "$@"
     echo "sampled   $event, ${HZ:-4999} times a second of each thread's running time, for $seconds s"
     echo
     begin_load "$name.load" "$seconds" "$@"

@@ -20,10 +20,7 @@ case ${1:-} in -h | --help) usage && exit ;; esac
 seconds=${SECONDS_EACH:-20}
 name=$RESULTS/stops-$(date -u +%Y%m%dT%H%M%SZ)
 {
-    perf/machine.sh
-    echo "gateway   $GATEWAY"
-    echo "options   load $LOAD: ${LOAD_OPTIONS[*]} $*"
-    echo
+    heading "$@"
     begin_load "$name.load" "$seconds" "$@"
     sleep "$seconds"
     python3 - "$GATEWAY_URL/stats/latency" "$name" <<'PYTHON'

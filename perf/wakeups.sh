@@ -25,10 +25,7 @@ case ${1:-} in -h | --help) usage && exit ;; esac
 seconds=${SECONDS_EACH:-10}
 name=$RESULTS/wakeups-$(date -u +%Y%m%dT%H%M%SZ)
 {
-    perf/machine.sh
-    echo "gateway   $GATEWAY"
-    echo "options   load $LOAD: ${LOAD_OPTIONS[*]} $*"
-    echo
+    heading "$@"
     # Twice so long: once looked at through /proc, once traced.
     begin_load "$name.load" $((2 * seconds)) "$@"
     python3 perf/wakeups.py "$GATEWAY_PID" "$GATEWAY_URL" "$seconds"
