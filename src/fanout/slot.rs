@@ -26,6 +26,11 @@ const WORDS: usize = HEAD + PACKET_WORDS;
 pub struct Numbers([u64; Mode::ALL.len()]);
 
 impl Numbers {
+    /// Those of what a [`Latest`] holds, which was stored `full` times.
+    const fn kept(full: u64, words: &[u64; WORDS]) -> Self {
+        Self([words[2], words[3], full])
+    }
+
     /// The number in one mode; 0 before the first value.
     #[inline]
     pub const fn of(self, mode: Mode) -> u64 {
@@ -224,12 +229,12 @@ impl Slot {
         let (full, words) = self.latest.load()?;
         let packet = PacketWords(words).packet();
         let tick = packet::decode(&packet).ok()?;
-        Some(Value { numbers: Numbers([words[2], words[3], full]), received_ns: words[0], tick, packet })
+        Some(Value { numbers: Numbers::kept(full, &words), received_ns: words[0], tick, packet })
     }
 
     /// The numbers of the newest value, whether it has grown cold or not. Any thread.
     pub fn numbers(&self) -> Numbers {
-        self.latest.load().map_or_else(Numbers::default, |(full, words)| Numbers([words[2], words[3], full]))
+        self.latest.load().map_or_else(Numbers::default, |(full, words)| Numbers::kept(full, &words))
     }
 
     /// The list. One load per unit of work; the guard must not be kept.

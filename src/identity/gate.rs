@@ -270,7 +270,8 @@ impl Gate {
             return self.api_keys.check(token.reveal(), &self.default);
         }
         if ticket::is_ticket(token.reveal()) {
-            let (who, now_ns) = (self.tickets.redeem(token.reveal(), self.clock.now_ns())?, self.clock.now_ns());
+            let now_ns = self.clock.now_ns();
+            let who = self.tickets.redeem(token.reveal(), now_ns)?;
             let over = who.deadline_ns(&self.clock).is_some_and(|deadline_ns| deadline_ns <= now_ns);
             return if over { Err(Refusal::Expired) } else { Ok(who) };
         }

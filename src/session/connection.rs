@@ -1,6 +1,7 @@
 //! What the reading halves of all protocols have in common: the messages that come, and the way to the writing half.
 
 use super::admission::{Admission, Holding};
+use super::arrival::{Arrival, Entrant, Place};
 use super::comeback::Comeback;
 use super::door::{Change, Command, Door};
 use super::fragments::Abuse;
@@ -35,7 +36,7 @@ use crate::wire::frame::{self, Opcode};
 use crate::wire::resume::{Cursor, ResumeRequest};
 use arc_swap::ArcSwap;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -96,50 +97,6 @@ impl Context {
         doors.sort_by_key(|door| door.tabs());
         doors.into_iter().find_map(|door| door.key().map(|key| Place { door: Arc::clone(door), key, opened: false }))
     }
-}
-
-/// A key at a writer, given back when it is dropped unused.
-#[derive(Debug)]
-pub struct Place {
-    door: Arc<Door>,
-    key: u32,
-    opened: bool,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.opened {
-            self.door.free(self.key);
-        }
-    }
-}
-
-/// A socket that has shaken hands, and what it needs to become a session.
-#[derive(Debug)]
-pub struct Arrival {
-    /// The socket.
-    pub socket: TcpStream,
-    /// What came with the handshake.
-    pub early: Bytes,
-    /// Its place.
-    pub place: Place,
-    /// Whose it is.
-    pub entrant: Entrant,
-    /// The token of a session that it wants to resume.
-    pub resume: Option<Secret>,
-}
-
-/// Whose connection it is.
-#[derive(Debug)]
-pub struct Entrant {
-    /// Its place among the connections of its user.
-    pub watch: Watch,
-    /// It has yet to tell who it is, and occupies a place among those that do.
-    pub unproved: Option<OwnedSemaphorePermit>,
-    /// Where it comes from.
-    pub peer: IpAddr,
-    /// The same, with the port where it is known, for operators.
-    pub name: String,
 }
 
 /// Bytes of replies a client may leave unread before its next request is looked at.
@@ -391,11 +348,14 @@ impl Connection {
         }
     }
 
-    /// A request ends it: how, and the frame to do it with.
+    /// A request ends it, most often a token that is not good: how, and the frame to do it with.
     pub fn refused(&mut self, close: Close) -> Vec<u8> {
         self.ending = (close.code(), close.reason());
-        let event = Event::AuthRefused { peer: &self.info.peer, reason: close.reason() };
-        self.context.account.audit.record(&self.watch.principal().user, &self.info.id, &event, Outcome::Refused);
+        // Where the gateway cannot go on, nobody was refused.
+        if close != Close::Unavailable {
+            let event = Event::AuthRefused { peer: &self.info.peer, reason: close.reason() };
+            self.context.account.audit.record(&self.watch.principal().user, &self.info.id, &event, Outcome::Refused);
+        }
         close.frame()
     }
 

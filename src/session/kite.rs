@@ -1,7 +1,8 @@
 //! The endpoint that Kite's own clients speak to: requests in, calls on the board. A task on the control side per
 //! connection. There are no replies, as with Kite: a subscription shows in its first packet.
 
-use super::connection::{Arrival, Connection, Context, Heard};
+use super::arrival::Arrival;
+use super::connection::{Connection, Context, Heard};
 use super::door::Change;
 use super::lane::Lane;
 use super::tab::Delivery;

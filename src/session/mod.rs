@@ -6,6 +6,7 @@
 //! writes to the socket.
 
 pub mod admission;
+pub mod arrival;
 pub mod batch;
 pub mod charts;
 pub mod comeback;

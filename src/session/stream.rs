@@ -7,8 +7,9 @@ mod resume;
 mod subscription;
 
 use super::admission::Refusal;
+use super::arrival::Arrival;
 use super::charts::{Charts, Plan};
-use super::connection::{Arrival, Connection, Context, Heard};
+use super::connection::{Connection, Context, Heard};
 use super::door::Change;
 use super::lane::Lane;
 use super::outage;

@@ -14,7 +14,8 @@ use crate::identity::refusal::Refusal;
 use crate::market::InstrumentToken;
 use crate::resume::SessionState;
 use crate::secret::Secret;
-use crate::session::connection::{Arrival, Connection, Context, Heard};
+use crate::session::arrival::Arrival;
+use crate::session::connection::{Connection, Context, Heard};
 use crate::session::door::Change;
 use crate::session::tab::Delivery;
 use crate::wire::close::Close;
@@ -254,13 +255,12 @@ impl Stream {
     /// Shows operators what it has, and notes it, so that it survives the connection.
     async fn note(&self) {
         let Some(desk) = &self.desk else { return };
-        let Inventory { groups, changed_at } = desk.subscriptions.inventory().await;
+        let (series, Inventory { groups, changed_at }) = desk.subscriptions.inventory().await;
         let connection = self.id.clone();
         self.connection.ticket.note(SessionState { connection, indicators: groups, changed_at, stream: None });
-        let entries = desk.subscriptions.entries().await;
-        let mut tokens: Vec<InstrumentToken> = entries.keys().map(|(token, _)| *token).collect();
+        let mut tokens: Vec<InstrumentToken> = series.iter().map(|(token, _)| *token).collect();
         tokens.dedup();
-        let mut timeframes: Vec<_> = entries.keys().map(|(_, timeframe)| *timeframe).collect();
+        let mut timeframes: Vec<_> = series.iter().map(|(_, timeframe)| *timeframe).collect();
         timeframes.sort_unstable();
         timeframes.dedup();
         self.connection.info.update_filter(|filter| {

@@ -112,15 +112,16 @@ impl Subscriptions {
         self.0.lock().await.entries.clone()
     }
 
-    /// What there is, as it is kept.
-    pub async fn inventory(&self) -> Inventory {
+    /// Of what there is, and as it is kept.
+    pub async fn inventory(&self) -> (Vec<SeriesKey>, Inventory) {
         let state = self.0.lock().await;
         let group = |entry: &Entry| IndicatorState {
             symbol: entry.wording.symbol.to_string(),
             timeframe: entry.wording.timeframe.to_string(),
             ids: entry.indicators.iter().map(IndicatorId::to_string).collect(),
         };
-        Inventory { groups: state.entries.values().map(group).collect(), changed_at: state.changed_at }
+        let groups = state.entries.values().map(group).collect();
+        (state.entries.keys().copied().collect(), Inventory { groups, changed_at: state.changed_at })
     }
 
     /// Has what was kept, in place of what there is, unless that is newer; returns the groups that may not be had or do
