@@ -29,8 +29,8 @@ pub enum Idle {
     Spin,
 }
 
-/// Token of the feed's socket in the poll; below it are the keys of tabs.
-const FEED: Token = Token(usize::MAX - 1);
+/// Token of the feed's first socket in the poll; its others follow. Below it are the keys of tabs.
+const FEED: Token = Token(1 << 32);
 /// Token of the wake-up.
 const WAKE: Token = Token(usize::MAX);
 /// Packets a feed may hand over before the writers have their turn: below the smallest default ring, so that a burst in
@@ -46,7 +46,7 @@ const FLOOD: usize = 16_384;
 const PATIENCE_NS: u64 = 1_000_000_000;
 /// Ticks that may wait for the engine before a patient feed waits for it.
 const ENGINE_BACKLOG: usize = 8_192;
-/// How often full sockets are looked at while the thread has no time to sleep.
+/// How often sockets are looked at while the thread has no time to sleep.
 const WATCH_NS: u64 = 200_000;
 /// How often a feed that waits looks at writers of other threads, which do not wake it.
 const LOOK_AGAIN_NS: u64 = 500_000;
@@ -317,19 +317,21 @@ impl Duty {
                     part.writers.iter().for_each(|door| door.wake());
                 }
             }
-            part.publisher.exchange(now_ns);
         }
         let batch = self.congestion.published();
         if let Some(writer) = &mut self.writer {
             work += writer.turn(&mut self.recorder);
-            if writer.watches() {
-                work += self.watch();
-            }
+        }
+        if work > 0 {
+            work += self.watch();
         }
         if self.writer.as_ref().is_some_and(|writer| !writer.is_congested()) {
             self.congestion.pass(self.place, batch);
         }
         let now_ns = self.clock.now_ns();
+        if let Some(part) = &mut self.feed {
+            part.publisher.exchange(now_ns);
+        }
         self.recorder.exchange(now_ns);
         self.woken_ns = now_ns;
         self.counters.cycles.add(1);
@@ -337,17 +339,12 @@ impl Duty {
         work > 0
     }
 
-    /// Looks at full sockets now and then, for a thread too busy to sleep.
+    /// Looks at sockets now and then, for a thread too busy to sleep.
     fn watch(&mut self) -> usize {
-        let now_ns = self.clock.now_ns();
-        if now_ns < self.watched_ns + WATCH_NS {
-            return 0;
-        }
-        self.watched_ns = now_ns;
-        self.look(Some(Duration::ZERO))
+        if self.clock.now_ns() < self.watched_ns + WATCH_NS { 0 } else { self.look(Some(Duration::ZERO)) }
     }
 
-    /// Waits for events and carries out those of full sockets; the feed looks after its own when it is polled.
+    /// Waits for events, carries out those of full sockets and tells the feed of its own. Returns how many those were.
     fn look(&mut self, wait: Option<Duration>) -> usize {
         if let Err(error) = self.poll.poll(&mut self.events, wait)
             && error.kind() != std::io::ErrorKind::Interrupted
@@ -356,16 +353,18 @@ impl Duty {
             std::thread::sleep(Duration::from_millis(10));
         }
         self.woken_ns = self.clock.now_ns();
+        self.watched_ns = self.woken_ns;
         let mut work = 0;
-        for event in &self.events {
-            if event.token() == FEED || event.token() == WAKE {
-                continue;
-            }
-            if let Some(writer) = &mut self.writer {
+        for event in self.events.iter().filter(|event| event.token() != WAKE) {
+            if event.token() >= FEED {
+                if let Some(part) = &mut self.feed {
+                    part.feed.edge(event);
+                }
+            } else if let Some(writer) = &mut self.writer {
                 writer.writable(event.token().0 as u32, &mut self.recorder);
                 self.congestion.note_moved();
-                work += 1;
             }
+            work += 1;
         }
         work
     }

@@ -128,7 +128,7 @@ pub fn record(
             let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
             match poll.poll(&mut events, Some(wait.min(Duration::from_millis(200)))) {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error.into()),
-                _ => {}
+                _ => events.iter().for_each(|event| feed.edge(event)),
             }
         }
     }

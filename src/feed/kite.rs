@@ -21,6 +21,7 @@ mod credentials;
 mod dial;
 mod duty;
 mod gate;
+mod inlet;
 mod keys;
 mod line;
 mod link;

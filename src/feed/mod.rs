@@ -64,12 +64,19 @@ pub trait Feed: Send {
         let _ = changes;
     }
 
-    /// Registers the feed's sockets, so that the duty cycle can sleep until something arrives.
+    /// Registers the feed's sockets, so that the duty cycle can sleep until something arrives: the first under `first`, the
+    /// others under the tokens after it.
     ///
     /// # Errors
     /// What the operating system says.
-    fn register(&mut self, registry: &mio::Registry, token: mio::Token) -> std::io::Result<()> {
-        let _ = (registry, token);
+    fn register(&mut self, registry: &mio::Registry, first: mio::Token) -> std::io::Result<()> {
+        let _ = (registry, first);
         Ok(())
+    }
+
+    /// What the poll tells of a socket that was [registered](Self::register), which is not asked before; any other event is
+    /// passed over.
+    fn edge(&mut self, event: &mio::event::Event) {
+        let _ = event;
     }
 }

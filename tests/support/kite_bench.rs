@@ -96,6 +96,7 @@ impl Bench {
         if events.is_empty() && feed.due_ns().is_none_or(|due| due > now()) {
             return;
         }
+        events.iter().for_each(|event| feed.edge(event));
         self.polls += 1;
         let (polls, received) = (self.polls, &mut self.received);
         feed.poll(now(), self.budget, &mut |bytes| received.push((polls, bytes.to_vec())));

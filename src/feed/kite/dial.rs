@@ -15,11 +15,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::{Error, HandshakeError, client_tls_with_config};
 
-use super::link::{Socket, Wire};
+use super::inlet::Inlet;
+use super::link::Socket;
 use super::{Credentials, Waits};
 
-/// Bytes read from the socket at once.
-const READ_BUFFER: usize = 16 * 1024;
+/// Bytes that the WebSocket library takes at once from the [`Inlet`].
+const READ_BUFFER: usize = 4 * 1024;
 /// Largest message taken. The largest Kite can send, 3,000 instruments in full mode, has 558,002 bytes.
 const MAX_MESSAGE: usize = 4 << 20;
 
@@ -121,7 +122,7 @@ fn handshake(url: Uri, tcp: TcpStream) -> Result<Socket, DialError> {
         .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    match client_tls_with_config(request, Wire::new(tcp), Some(config), None) {
+    match client_tls_with_config(request, Inlet::new(tcp), Some(config), None) {
         Ok((mut socket, _)) => {
             if let MaybeTlsStream::Rustls(tls) = socket.get_mut() {
                 // A full TLS buffer takes no bytes, which the WebSocket layer would mistake for a reset. What we have

@@ -31,6 +31,8 @@ pub struct KiteFeed {
     first: usize,
     /// The time of the last poll, monotonic.
     now_ns: u64,
+    /// When it last looked after everything but what has arrived, monotonic.
+    kept_ns: u64,
 }
 
 /// Kite's heartbeat comes every second: a silent socket counts as lost only this much later than a closed one.
@@ -38,6 +40,9 @@ const HEARTBEAT_SLACK_NS: u64 = 500_000_000;
 /// What did not tick in so long after its socket came back has nothing new to say: Kite answers a subscription with the
 /// last packet at once.
 const SETTLE_NS: u64 = 1_000_000_000;
+
+/// How long everything but reading waits while messages come without a pause.
+const KEEP_NS: u64 = 10_000_000;
 
 const fn ns(time: Duration) -> u64 {
     time.as_nanos() as u64
@@ -66,6 +71,7 @@ impl KiteFeed {
             pace_ns: ns(settings.pace),
             first: 0,
             now_ns: 0,
+            kept_ns: 0,
         }
     }
 
@@ -73,34 +79,44 @@ impl KiteFeed {
         self.lines[at].write(&mut self.packing, self.registry.as_ref(), self.now_ns, self.pace_ns)
     }
 
-    /// Gives each line its turn with what is left of the budget.
-    fn serve(&mut self, at: usize, budget: &mut usize, sink: &mut dyn FnMut(&[u8])) -> usize {
-        let now_ns = self.now_ns;
-        if self.lines[at].asked && self.lines[at].heard_ns == 0 {
-            self.lines[at].heard_ns = now_ns.max(1);
-        }
-        if let Some(link) = self.lines[at].handover.pop() {
-            let registry = self.registry.as_ref().map(|(registry, _)| registry);
-            self.lines[at].take_over(link, &mut self.packing, registry, now_ns);
-        }
-        if self.lines[at].link.is_none() {
-            return 0;
-        }
-        let written = self.write(at);
-        // Even after a failed write: what has arrived is still good.
+    /// Gives a line its turn with what is left of the budget.
+    fn read(&mut self, at: usize, budget: &mut usize, sink: &mut dyn FnMut(&[u8])) -> usize {
         let line = &mut self.lines[at];
-        let (messages, read) = line.read(&mut self.packing, &mut self.gate, &self.reports, now_ns, budget, sink);
-        // The answer to a ping may have been left unsent, which asks for another registration.
-        let rest = if read.is_ok() && written.is_ok() {
-            self.write(at).and_then(|()| self.lines[at].watch(now_ns, self.watchdog_ns))
-        } else {
-            Ok(())
-        };
-        if let Err(down) = read.and(written).and(rest) {
-            let registry = self.registry.as_ref().map(|(registry, _)| registry);
-            self.lines[at].end(Some(down), &mut self.packing, registry);
+        let (messages, read) = line.read(&mut self.packing, &mut self.gate, &self.reports, self.now_ns, budget, sink);
+        if let Err(down) = read {
+            self.end(at, down);
         }
         messages
+    }
+
+    /// Everything but reading: new connections, what is to be said upstream, watchdogs, outages.
+    fn keep(&mut self) {
+        self.kept_ns = self.now_ns;
+        for at in 0..self.lines.len() {
+            self.keep_line(at);
+        }
+        self.tell_outages();
+        self.spill();
+    }
+
+    fn keep_line(&mut self, at: usize) {
+        let now_ns = self.now_ns;
+        let line = &mut self.lines[at];
+        if line.asked && line.heard_ns == 0 {
+            line.heard_ns = now_ns.max(1);
+        }
+        if let Some(link) = line.handover.pop() {
+            let registry = self.registry.as_ref().map(|(registry, _)| registry);
+            line.take_over(link, &mut self.packing, registry, now_ns);
+        }
+        if let Err(down) = self.write(at).and_then(|()| self.lines[at].watch(now_ns, self.watchdog_ns)) {
+            self.end(at, down);
+        }
+    }
+
+    fn end(&mut self, at: usize, down: super::Down) {
+        let registry = self.registry.as_ref().map(|(registry, _)| registry);
+        self.lines[at].end(Some(down), &mut self.packing, registry);
     }
 
     /// Asks the control half for the sockets that are needed.
@@ -250,7 +266,7 @@ impl Feed for KiteFeed {
         let first = self.first;
         for turn in 0..lines {
             let at = (first + turn) % lines;
-            messages += self.serve(at, &mut left, sink);
+            messages += self.read(at, &mut left, sink);
             if self.lines[at].unread && self.first == first {
                 // Whoever had to stop is the first next time, so that no socket starves behind another.
                 self.first = at;
@@ -259,13 +275,18 @@ impl Feed for KiteFeed {
         if self.first == first {
             self.first = (first + 1) % lines.max(1);
         }
-        self.tell_outages();
-        self.spill();
+        // Ticks that were just published are on their way: the rest waits until they have left, which is when the next poll
+        // comes, unless more and more is coming.
+        if messages == 0 || now_ns >= self.kept_ns + KEEP_NS {
+            self.keep();
+        }
         messages
     }
 
     fn due_ns(&self) -> Option<u64> {
-        (0..self.lines.len()).map(|at| self.due_of(at)).min().filter(|due_ns| *due_ns != u64::MAX)
+        let kept_ns = if self.kept_ns == self.now_ns { u64::MAX } else { self.now_ns + 1 };
+        let due_ns = (0..self.lines.len()).map(|at| self.due_of(at)).fold(kept_ns, u64::min);
+        (due_ns != u64::MAX).then_some(due_ns)
     }
 
     fn demand(&mut self, changes: &[Demand]) {
@@ -280,21 +301,27 @@ impl Feed for KiteFeed {
         for at in 0..self.lines.len() {
             self.lines[at].news = true;
             if let Err(down) = self.write(at) {
-                let registry = self.registry.as_ref().map(|(registry, _)| registry);
-                self.lines[at].end(Some(down), &mut self.packing, registry);
+                self.end(at, down);
             }
         }
     }
 
-    fn register(&mut self, registry: &mio::Registry, token: mio::Token) -> std::io::Result<()> {
-        let registry = registry.try_clone()?;
-        for line in &mut self.lines {
-            if let Some(link) = &mut line.link {
-                link.register(&registry, token)?;
+    fn register(&mut self, registry: &mio::Registry, first: mio::Token) -> std::io::Result<()> {
+        self.registry = Some((registry.try_clone()?, first));
+        for at in 0..self.lines.len() {
+            if let Err(down) = self.write(at) {
+                self.end(at, down);
             }
         }
-        self.registry = Some((registry, token));
         Ok(())
+    }
+
+    fn edge(&mut self, event: &mio::event::Event) {
+        let Some((_, first)) = &self.registry else { return };
+        let at = event.token().0.wrapping_sub(first.0);
+        if let Some(link) = self.lines.get_mut(at).and_then(|line| line.link.as_mut()) {
+            link.edge(event.is_read_closed());
+        }
     }
 }
 

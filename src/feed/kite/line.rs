@@ -89,8 +89,8 @@ impl Line {
             link.send(packing.requests(self.number, now_ns))?;
             self.status.subscribed.store(packing.held(self.number) as u64, Relaxed);
         }
-        if let Some((registry, token)) = registry {
-            link.register(registry, *token).map_err(|error| Down::Io(error.kind()))?;
+        if let Some((registry, first)) = registry {
+            link.register(registry, Token(first.0 + self.number)).map_err(|error| Down::Io(error.kind()))?;
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! One open connection to Kite, as the duty half sees it: non-blocking reads, writes that may have to wait.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::os::fd::RawFd;
 
 use mio::unix::SourceFd;
@@ -10,6 +9,8 @@ use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
+
+use super::inlet::Inlet;
 
 /// Why a connection ended.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -52,39 +53,8 @@ pub(super) struct Ended {
     pub(super) ticked: bool,
 }
 
-/// The TCP socket, which counts what it reads: a large frame on a slow line is alive long before it is complete.
-#[derive(Debug)]
-pub(super) struct Wire {
-    tcp: TcpStream,
-    received: u64,
-}
-
-impl Wire {
-    pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, received: 0 }
-    }
-}
-
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.tcp.read(buffer)?;
-        self.received += length as u64;
-        Ok(length)
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tcp.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.tcp.flush()
-    }
-}
-
 /// The WebSocket as it comes out of the handshake.
-pub(super) type Socket = WebSocket<MaybeTlsStream<Wire>>;
+pub(super) type Socket = WebSocket<MaybeTlsStream<Inlet>>;
 
 /// An open connection. Dropping it closes the socket; [`Link::end`] also says why.
 pub(super) struct Link {
@@ -108,9 +78,24 @@ impl Link {
     /// Bytes read from the network so far.
     pub(super) fn received(&self) -> u64 {
         match self.socket.get_ref() {
-            MaybeTlsStream::Plain(wire) => wire.received,
-            MaybeTlsStream::Rustls(tls) => tls.sock.received,
+            MaybeTlsStream::Plain(inlet) => inlet.received(),
+            MaybeTlsStream::Rustls(tls) => tls.sock.received(),
             _ => 0,
+        }
+    }
+
+    fn inlet(&mut self) -> Option<&mut Inlet> {
+        match self.socket.get_mut() {
+            MaybeTlsStream::Plain(inlet) => Some(inlet),
+            MaybeTlsStream::Rustls(tls) => Some(&mut tls.sock),
+            _ => None,
+        }
+    }
+
+    /// The socket has something; if `ending`, then its end too. Nothing is read without that once it is registered.
+    pub(super) fn edge(&mut self, ending: bool) {
+        if let Some(inlet) = self.inlet() {
+            inlet.edge(ending);
         }
     }
 
@@ -177,6 +162,9 @@ impl Link {
             Some(_) => registry.reregister(&mut SourceFd(&self.fd), token, interest)?,
         }
         self.registered = wanted;
+        if let Some(inlet) = self.inlet() {
+            inlet.watch();
+        }
         Ok(())
     }
 
