@@ -35,8 +35,11 @@ pub enum Mail {
 /// See the module. Any thread puts in, one writer takes out.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    queue: SegQueue<Mail>,
-    /// Messages in the queue, news not counted.
+    /// Boxed: its two ends are padded to two cache lines each, and would keep what a writer looks at each time apart.
+    queue: Box<SegQueue<Mail>>,
+    /// What is in the queue, or about to be: counted before it is put in. A writer that finds 0 has not to touch the queue.
+    waiting: AtomicUsize,
+    /// Messages among that, news not counted.
     messages: AtomicUsize,
     /// A message found no room: the tab can never again be complete.
     overrun: AtomicBool,
@@ -59,19 +62,29 @@ impl Mailbox {
             self.overrun.store(true, Ordering::Release);
             return false;
         }
-        self.queue.push(Mail::Message { of, message });
+        self.put(Mail::Message { of, message });
         true
     }
 
     /// Puts in news. Any thread.
     pub fn news(&self, interest: &Arc<Interest>, epoch: u64) {
-        self.queue.push(Mail::News { interest: Arc::clone(interest), epoch });
+        self.put(Mail::News { interest: Arc::clone(interest), epoch });
+    }
+
+    fn put(&self, mail: Mail) {
+        // Relaxed: the announcement that follows tells the writer, of both.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.push(mail);
     }
 
     /// The oldest mail. **Thread**: the writer.
     #[inline]
     pub fn take(&self) -> Option<Mail> {
+        if self.depth() == 0 {
+            return None;
+        }
         let mail = self.queue.pop()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         if matches!(mail, Mail::Message { .. }) {
             self.messages.fetch_sub(1, Ordering::Relaxed);
         }
@@ -84,8 +97,9 @@ impl Mailbox {
     }
 
     /// Messages and news that wait. Any thread; may change at once.
+    #[inline]
     pub fn depth(&self) -> usize {
-        self.queue.len()
+        self.waiting.load(Ordering::Relaxed)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::board::{Board, Table};
 use super::port::Port;
 use super::ring::Offer;
-use super::slot::{PacketWords, Slot};
+use super::slot::{PacketWords, Slot, Subscriber, TOGETHER};
 use super::update::UpdatePool;
 use crate::clock::{Clock, MarketTime};
 use crate::kite::packet;
@@ -176,18 +176,20 @@ fn publish(
     counters.updates.add(1);
     lap.ends(Stop::Wire);
     let (mut queued, mut conflated, mut unchanged) = (0, 0, 0);
-    for subscriber in &subscribers.list {
-        // A packet that is cut down to the subscriber's mode is left out when the part he sees is what it was.
-        if subscriber.encoding.mode < shown_from {
-            unchanged += 1;
-            continue;
+    for subscribers in subscribers.list.chunks(TOGETHER) {
+        subscribers.iter().for_each(|subscriber| subscriber.inbox.touch());
+        for Subscriber { inbox, encoding } in subscribers {
+            // A packet that is cut down to the subscriber's mode is left out when the part he sees is what it was.
+            if encoding.mode < shown_from {
+                unchanged += 1;
+                continue;
+            }
+            match inbox.ring.offer(Arc::clone(&shared)) {
+                Offer::Queued => queued += 1,
+                Offer::Conflated => conflated += 1,
+            }
+            inbox.announce();
         }
-        let inbox = &*subscriber.inbox;
-        match inbox.ring.offer(Arc::clone(&shared)) {
-            Offer::Queued => queued += 1,
-            Offer::Conflated => conflated += 1,
-        }
-        inbox.announce();
     }
     lap.ends(Stop::Ring);
     counters.queued.add(queued);

@@ -21,7 +21,8 @@ pub enum Offer {
 /// The inbox of one session.
 #[derive(Debug)]
 pub struct Ring<T> {
-    queue: ArrayQueue<T>,
+    /// Boxed: its two ends are padded to two cache lines each. The flags are in one line with the rest of the inbox.
+    queue: Box<ArrayQueue<T>>,
     /// An offer was refused since the writer last looked.
     behind: AtomicBool,
     /// The session stands in its writer's list of ready ones, or its writer has decided to come back by itself.
@@ -32,7 +33,7 @@ impl<T> Ring<T> {
     /// A ring for `capacity` updates, at least 1.
     pub fn new(capacity: usize) -> Self {
         Self {
-            queue: ArrayQueue::new(capacity.max(1)),
+            queue: Box::new(ArrayQueue::new(capacity.max(1))),
             behind: AtomicBool::new(false),
             announced: AtomicBool::new(false),
         }

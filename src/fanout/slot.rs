@@ -10,6 +10,7 @@ use crate::market::{InstrumentToken, Mode, Tick};
 use crate::wire::encoding::{Encoding, EncodingSet};
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,6 +39,10 @@ impl Numbers {
     }
 }
 
+/// How many sessions' memory is read side by side before it is their turn. It lies all over, and what was sent before has
+/// driven it out of the caches; one by one each would be waited for, since every atomic change waits for the one before.
+pub const TOGETHER: usize = 16;
+
 /// What a subscriber is to the data plane: where its updates go.
 #[derive(Debug)]
 pub struct Inbox {
@@ -55,6 +60,12 @@ impl Inbox {
     /// An empty inbox of the session with that key at the writer behind `port`.
     pub fn new(ring: Ring<Arc<Update>>, key: u32, port: Arc<Port>) -> Self {
         Self { ring, mail: Mailbox::default(), key, port }
+    }
+
+    /// Reads what an offer or a turn of its writer will need. Any thread; see [`TOGETHER`].
+    #[inline]
+    pub fn touch(&self) {
+        black_box((self.mail.depth(), self.ring.depth()));
     }
 
     /// Puts the session into its writer's list, if it does not stand there. Afterwards, when a whole batch is posted,

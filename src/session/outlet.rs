@@ -5,8 +5,10 @@
 
 use super::turn::{Stamp, Turn};
 use crate::stats::{Counter, Stop};
+use std::hint::black_box;
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -52,7 +54,7 @@ pub struct Outlet {
     unsent: Vec<u8>,
     unsent_at: usize,
     /// The oldest message in `unsent`, and how many: their age is counted when they leave.
-    unsent_stamps: (u64, u64),
+    unsent_stamps: (u64, u32),
     /// Bytes of replies in what was offered and has not left whole.
     replies: u64,
     /// The writer watches the socket for room. Kept by the writer.
@@ -89,6 +91,12 @@ impl Outlet {
         &self.stats
     }
 
+    /// Reads what a write will need.
+    #[inline]
+    pub fn touch(&self) {
+        black_box((self.socket.as_raw_fd(), self.stats.delivered.get()));
+    }
+
     /// Whether nothing may be put together for it now: its socket is full, or has failed.
     #[inline]
     pub fn is_shut(&self) -> bool {
@@ -122,7 +130,7 @@ impl Outlet {
         // The ticks of one message have one stamp: a look-up in the histogram for all of them.
         for alike in stamps.chunk_by(|one, next| one == next) {
             let age_ns = turn.now_ns.saturating_sub(alike[0].received_ns());
-            turn.recorder.record_many(alike[0].stop(), age_ns, alike.len() as u64);
+            turn.recorder.record_many(alike[0].stop(), age_ns, alike.len() as u32);
         }
         self.settle_replies();
         Written::All
@@ -133,7 +141,7 @@ impl Outlet {
         let (oldest, messages) = self.unsent_stamps;
         let oldest = if messages == 0 { now_ns } else { oldest };
         self.unsent_stamps =
-            (stamps.iter().map(|stamp| stamp.received_ns()).fold(oldest, u64::min), messages + stamps.len() as u64);
+            (stamps.iter().map(|stamp| stamp.received_ns()).fold(oldest, u64::min), messages + stamps.len() as u32);
         self.unsent.reserve_exact(bytes.len());
         self.unsent.extend_from_slice(bytes);
         self.stats.unsent.set((self.unsent.len() - self.unsent_at) as u64);

@@ -21,6 +21,7 @@ use crate::wire::frame::Span;
 use crate::wire::{Encoding, Format, push};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -164,6 +165,15 @@ impl Tab {
     /// Whether something may have been offered to it before it knows its inbox: the change that brings it is under way.
     pub const fn lacks_inbox(&self) -> bool {
         self.inbox.is_none()
+    }
+
+    /// Reads what its turn will need.
+    #[inline]
+    pub fn touch(&self) {
+        if let Some(inbox) = &self.inbox {
+            inbox.touch();
+            black_box(self.lanes.contains_key(&0));
+        }
     }
 
     /// Puts messages into `turn.out` until the budget is used; true when more waits. Nothing while the socket is full.

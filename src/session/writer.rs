@@ -7,11 +7,12 @@ use super::tab::Tab;
 use super::turn::{OwnEncodings, Stamp, Turn};
 use crate::clock::Clock;
 use crate::fanout::board::Board;
+use crate::fanout::slot::TOGETHER;
 use crate::stats::{Recorder, WriterCounters};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
@@ -35,8 +36,10 @@ pub struct Writer {
     registry: Registry,
     counters: Arc<WriterCounters>,
     tabs: Vec<Option<Box<Tab>>>,
+    /// Tabs that have their turn.
+    due: Vec<u32>,
     /// Tabs that used up their budget and go on in the next turn.
-    unfinished: VecDeque<u32>,
+    unfinished: Vec<u32>,
     /// Tabs that were offered something before the change that brings their inbox.
     early: Vec<u32>,
     timers: BinaryHeap<Reverse<(u64, u32)>>,
@@ -53,7 +56,7 @@ pub struct Writer {
 }
 
 /// A tab's part of what has been put together.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Filled {
     key: u32,
     /// Whether the tab has more than its budget allowed.
@@ -154,7 +157,8 @@ impl Writer {
             registry,
             counters,
             tabs: Vec::new(),
-            unfinished: VecDeque::new(),
+            due: Vec::new(),
+            unfinished: Vec::new(),
             early: Vec::new(),
             timers: BinaryHeap::new(),
             heartbeats,
@@ -210,18 +214,19 @@ impl Writer {
 
     /// Serves every tab that has something once. Returns how many those were.
     fn round(&mut self, recorder: &mut Recorder) -> usize {
-        // Only as many as stand in the lists now: what comes meanwhile has its turn in the next round.
-        let (unfinished, ready) = (self.unfinished.len(), self.door.port.waiting());
-        for _ in 0..unfinished {
-            let Some(key) = self.unfinished.pop_front() else { break };
-            self.fill(key, recorder);
-        }
-        for _ in 0..ready {
-            let Some(key) = self.door.port.pop() else { break };
-            self.fill(key, recorder);
+        // Only those that stand in the lists now: what comes meanwhile has its turn in the next round.
+        let mut due = std::mem::take(&mut self.due);
+        due.append(&mut self.unfinished);
+        due.extend(std::iter::from_fn(|| self.door.port.pop()).take(self.door.port.waiting()));
+        for keys in due.chunks(TOGETHER) {
+            keys.iter().filter_map(|key| self.tabs.get(*key as usize)?.as_deref()).for_each(Tab::touch);
+            keys.iter().for_each(|key| self.fill(*key, recorder));
         }
         self.hand_over(recorder);
-        unfinished + ready
+        let served = due.len();
+        due.clear();
+        self.due = due;
+        served
     }
 
     /// When the next turn is due although nothing comes, monotonic.
@@ -342,7 +347,7 @@ impl Writer {
                 self.hand_over(recorder);
             }
         } else if more {
-            self.unfinished.push_back(key);
+            self.unfinished.push(key);
         }
     }
 
@@ -355,18 +360,23 @@ impl Writer {
         let (mut out, mut stamps) = (std::mem::take(&mut self.out), std::mem::take(&mut self.stamps));
         let (mut out_at, mut stamps_at) = (0, 0);
         let mut turn = turn!(self, recorder);
-        for Filled { key, more, out_end, stamps_end, replies } in filled.drain(..) {
+        for (at, Filled { key, more, out_end, stamps_end, replies }) in filled.iter().copied().enumerate() {
+            if at.is_multiple_of(TOGETHER) {
+                let next = filled[at..].iter().take(TOGETHER);
+                next.filter_map(|next| self.tabs.get(next.key as usize)?.as_deref()).for_each(|tab| tab.outlet.touch());
+            }
             let (bytes, received) = (&out[out_at..out_end], &stamps[stamps_at..stamps_end]);
             (out_at, stamps_at) = (out_end, stamps_end);
             let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { continue };
             let written = tab.outlet.write(bytes, received, replies, &mut turn);
             match written {
-                Written::All if more => self.unfinished.push_back(key),
+                Written::All if more => self.unfinished.push(key),
                 Written::Blocked if !tab.outlet.watched => watch(&self.registry, tab, key, &self.counters),
                 _ => {}
             }
         }
         self.now_ns = turn.now_ns;
+        filled.clear();
         out.clear();
         stamps.clear();
         (self.filled, self.out, self.stamps) = (filled, out, stamps);

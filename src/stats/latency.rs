@@ -108,9 +108,24 @@ struct Exchange {
     empty: ArrayQueue<Box<StopHistograms>>,
 }
 
+/// A latency that has yet to be put into its histogram.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    nanoseconds: u64,
+    times: u32,
+    stop: Stop,
+}
+
+/// Notes that wait at most.
+const NOTES: usize = 256;
+
 /// Records latencies. **Thread**: its owner alone.
+///
+/// It takes notes and puts them into the histograms at the end of the cycle: those lie in other memory, which a tick on its
+/// way should not wait for.
 #[derive(Debug)]
 pub struct Recorder {
+    notes: Vec<Note>,
     active: Box<StopHistograms>,
     exchange: Arc<Exchange>,
     next_exchange_ns: u64,
@@ -124,22 +139,41 @@ impl Recorder {
     /// Records one latency.
     #[inline]
     pub fn record(&mut self, stop: Stop, nanoseconds: u64) {
-        self.active.0[stop as usize].saturating_record(nanoseconds);
-        self.recorded = true;
+        self.record_many(stop, nanoseconds, 1);
     }
 
     /// Records the same latency several times.
     #[inline]
-    pub fn record_many(&mut self, stop: Stop, nanoseconds: u64, times: u64) {
-        if times > 0 {
-            self.active.0[stop as usize].saturating_record_n(nanoseconds, times);
+    pub fn record_many(&mut self, stop: Stop, nanoseconds: u64, times: u32) {
+        if times == 0 {
+            return;
+        }
+        // The tabs of a turn take what came at one time at one time.
+        if let Some(last) = self.notes.last_mut()
+            && (last.stop, last.nanoseconds) == (stop, nanoseconds)
+        {
+            last.times += times;
+            return;
+        }
+        if self.notes.len() == NOTES {
+            self.settle();
+        }
+        self.notes.push(Note { nanoseconds, times, stop });
+    }
+
+    /// Puts what was noted into the histograms.
+    fn settle(&mut self) {
+        for Note { nanoseconds, times, stop } in self.notes.drain(..) {
+            self.active.0[stop as usize].saturating_record_n(nanoseconds, times.into());
             self.recorded = true;
         }
     }
 
-    /// Hands over what was recorded, once a second, if the collector has taken the last. No allocation, no wait.
+    /// Ends a cycle: settles what was noted, and hands over what was recorded, once a second, if the collector has taken the
+    /// last. No allocation, no wait.
     #[inline]
     pub fn exchange(&mut self, now_ns: u64) {
+        self.settle();
         if now_ns < self.next_exchange_ns || !self.recorded {
             return;
         }
@@ -152,7 +186,7 @@ impl Recorder {
         }
     }
 
-    /// When [`exchange`](Self::exchange) has something to hand over; `None` when nothing was recorded.
+    /// When [`exchange`](Self::exchange) has something to hand over; `None` when nothing was recorded before the last.
     pub fn due_ns(&self) -> Option<u64> {
         self.recorded.then_some(self.next_exchange_ns)
     }
@@ -174,7 +208,8 @@ impl Collector {
         let exchange = Arc::new(Exchange { full: ArrayQueue::new(1), empty: ArrayQueue::new(1) });
         let _ = exchange.empty.push(Box::default());
         self.exchanges.push(Arc::clone(&exchange));
-        Recorder { active: Box::default(), exchange, next_exchange_ns: 0, recorded: false }
+        let notes = Vec::with_capacity(NOTES);
+        Recorder { notes, active: Box::default(), exchange, next_exchange_ns: 0, recorded: false }
     }
 
     /// Takes what is there. To be called about once a second.
@@ -223,6 +258,21 @@ mod tests {
         assert_eq!(collector.since_start().of(Stop::Total).len(), 3);
         assert_eq!(collector.recent().of(Stop::Total).len(), 3);
         assert_eq!(collector.since_start().of(Stop::Packet).len(), 0);
+    }
+
+    #[test]
+    fn what_is_noted_in_a_row_is_counted_as_often_as_it_was_noted() {
+        let mut collector = Collector::default();
+        let mut recorder = collector.recorder();
+        recorder.record_many(Stop::Total, 5, 3);
+        recorder.record(Stop::Total, 5);
+        recorder.record_many(Stop::Total, 9, 0);
+        (0..2 * NOTES as u64).for_each(|nanoseconds| recorder.record(Stop::Socket, nanoseconds));
+        recorder.exchange(1);
+        collector.collect();
+        let total = collector.since_start().of(Stop::Total);
+        assert_eq!((total.len(), total.max()), (4, 5));
+        assert_eq!(collector.since_start().of(Stop::Socket).len(), 2 * NOTES as u64);
     }
 
     #[test]

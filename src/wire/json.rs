@@ -18,16 +18,12 @@ impl Json<'_> {
         }
         let divisor = 10u64.pow(decimals);
         self.unsigned(magnitude / divisor);
-        let mut fraction = magnitude % divisor;
-        let mut digits = [b'0'; 20];
-        let decimals = decimals as usize;
-        for digit in digits[..decimals].iter_mut().rev() {
-            *digit = b'0' + (fraction % 10) as u8;
-            fraction /= 10;
-        }
-        let used = digits[..decimals].iter().rposition(|digit| *digit != b'0').map_or(1, |last| last + 1);
+        // A one before it keeps its leading zeros.
+        let mut digits = itoa::Buffer::new();
+        let fraction = digits.format(divisor + magnitude % divisor);
+        let used = fraction.trim_end_matches('0').len().max(2);
         self.0.push(b'.');
-        self.0.extend_from_slice(&digits[..used]);
+        self.put(&fraction[1..used]);
     }
 }
 
