@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use aws_lc_rs::{constant_time, digest};
 use rand::distr::{Alphanumeric, SampleString};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Letters of the public part.
 const ID: usize = 8;
@@ -97,7 +98,7 @@ pub struct ApiKeys(HashMap<String, Stored>);
 
 #[derive(Clone, Debug)]
 struct Stored {
-    client: String,
+    client: Arc<str>,
     salt: String,
     digest: [u8; 32],
     permissions: Option<Permissions>,
@@ -119,7 +120,7 @@ impl ApiKeys {
                 return Err(ApiKeyError::Client(entry.id));
             }
             let Some((salt, digest)) = stored_hash(&entry.hash) else { return Err(ApiKeyError::Hash(entry.id)) };
-            let stored = Stored { client: entry.client, salt, digest, permissions: entry.permissions };
+            let stored = Stored { client: entry.client.into(), salt, digest, permissions: entry.permissions };
             if keys.insert(entry.id.clone(), stored).is_some() {
                 return Err(ApiKeyError::Twice(entry.id));
             }
@@ -143,8 +144,8 @@ impl ApiKeys {
         let same = constant_time::verify_slices_are_equal(&digest, &expected).is_ok();
         let stored = stored.filter(|_| same).ok_or(Refusal::ApiKey)?;
         Ok(Principal {
-            user: stored.client.clone(),
-            sub: stored.client.clone(),
+            user: Arc::clone(&stored.client),
+            sub: Arc::clone(&stored.client),
             proof: Proof::ApiKey,
             ..Principal::anonymous(stored.permissions.unwrap_or(*default))
         })
@@ -178,7 +179,7 @@ mod tests {
         let id = id_of(&key).unwrap();
         let keys = ApiKeys::new([entry(id, &hash)]).unwrap();
         let principal = keys.check(&key, &Permissions::NONE).unwrap();
-        assert_eq!((principal.user.as_str(), principal.proof), ("desk", Proof::ApiKey));
+        assert_eq!((&*principal.user, principal.proof), ("desk", Proof::ApiKey));
         assert!(!hash.contains(&key[12..]), "the hash does not show the key");
         let last = if key.ends_with('a') { "b" } else { "a" };
         let wrong = format!("{}{last}", &key[..key.len() - 1]);

@@ -142,13 +142,13 @@ pub fn principal(claims: Claims, default: &Permissions, now: u64, lifetime_s: u6
     }
     let words = claims.permissions.unwrap_or_default();
     Ok(Principal {
-        user,
-        sub: claims.sub,
+        user: user.into(),
+        sub: claims.sub.into(),
         session_id: claims.session_id.filter(|id| short(id)).unwrap_or_else(|| "unknown".into()),
         name: claims.name.unwrap_or_default(),
         roles: claims.roles.unwrap_or_default(),
         permissions: Permissions::claimed(words.iter().map(String::as_str)).unwrap_or(*default),
-        jti: claims.jti,
+        jti: claims.jti.map(Into::into),
         issued_at,
         expires_at: Some(exp),
         proof: Proof::Jwt,

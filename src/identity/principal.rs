@@ -2,6 +2,7 @@
 
 use super::permissions::Permissions;
 use crate::clock::Clock;
+use std::sync::Arc;
 
 /// How a client proved who it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,9 +38,9 @@ impl Proof {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Principal {
     /// The user: `email` of the token, else its `sub`; the client id of an API key; a fresh UUID for nobody.
-    pub user: String,
+    pub user: Arc<str>,
     /// The subject a refreshed token must share.
-    pub sub: String,
+    pub sub: Arc<str>,
     /// The user service's session; `unknown` where it names none.
     pub session_id: String,
     /// Display name; may be empty.
@@ -49,7 +50,7 @@ pub struct Principal {
     /// What it may do.
     pub permissions: Permissions,
     /// The token's id, by which it can be revoked and counted.
-    pub jti: Option<String>,
+    pub jti: Option<Arc<str>>,
     /// When the token was issued, Unix seconds.
     pub issued_at: Option<u64>,
     /// When it ends, Unix seconds; `None` for what does not.
@@ -61,9 +62,9 @@ pub struct Principal {
 impl Principal {
     /// Somebody new and unknown.
     pub fn anonymous(permissions: Permissions) -> Self {
-        let user = uuid::Uuid::new_v4().to_string();
+        let user: Arc<str> = uuid::Uuid::new_v4().to_string().into();
         Self {
-            sub: user.clone(),
+            sub: Arc::clone(&user),
             user,
             session_id: "unknown".into(),
             name: String::new(),

@@ -72,7 +72,7 @@ impl Revocations {
 
     /// Whether a principal is revoked at a Unix time.
     pub fn hold(&self, principal: &Principal, now: u64) -> bool {
-        let token = principal.jti.as_ref().and_then(|jti| self.tokens.get(jti)).is_some_and(|until| *until > now);
+        let token = principal.jti.as_deref().and_then(|jti| self.tokens.get(jti)).is_some_and(|until| *until > now);
         let user = |name: &str| {
             let issued = principal.issued_at.unwrap_or(0);
             self.users.get(name).is_some_and(|(before, until)| *until > now && issued < *before)
@@ -99,7 +99,7 @@ mod tests {
     fn principal(user: &str, jti: Option<&str>, issued_at: Option<u64>) -> Principal {
         Principal {
             user: user.into(),
-            sub: format!("sub-{user}"),
+            sub: format!("sub-{user}").into(),
             jti: jti.map(Into::into),
             issued_at,
             ..Principal::anonymous(Permissions::ALL)

@@ -55,10 +55,10 @@ pub struct Roster {
 #[derive(Debug, Default)]
 struct Books {
     revocations: Revocations,
-    users: HashMap<String, Vec<Arc<Entry>>>,
+    users: HashMap<Arc<str>, Vec<Arc<Entry>>>,
     /// By subject too where that is not the user id, since either may be revoked.
-    subjects: HashMap<String, Vec<Arc<Entry>>>,
-    tokens: HashMap<String, Vec<Arc<Entry>>>,
+    subjects: HashMap<Arc<str>, Vec<Arc<Entry>>>,
+    tokens: HashMap<Arc<str>, Vec<Arc<Entry>>>,
 }
 
 impl Roster {
@@ -125,8 +125,8 @@ impl Roster {
         for revocation in revocations {
             books.revocations.add(revocation, until, now)?;
             let lists = match revocation {
-                Revocation::Token { jti } => [books.tokens.get(jti), None],
-                Revocation::User { user, .. } => [books.users.get(user), books.subjects.get(user)],
+                Revocation::Token { jti } => [books.tokens.get(&**jti), None],
+                Revocation::User { user, .. } => [books.users.get(&**user), books.subjects.get(&**user)],
             };
             for entry in lists.into_iter().flatten().flatten() {
                 if !entry.is_revoked() && books.revocations.hold(&entry.principal, now) {

@@ -10,6 +10,7 @@ use crate::secret::Secret;
 use aws_lc_rs::digest::{SHA256, digest};
 use rand::distr::{Alphanumeric, SampleString};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub struct Tickets(ColdMutex<Waiting>);
 struct Waiting {
     tickets: HashMap<[u8; 32], Entry>,
     /// How many of a user.
-    users: HashMap<String, usize>,
+    users: HashMap<Arc<str>, usize>,
     searched_ns: u64,
 }
 
@@ -127,7 +128,7 @@ mod tests {
     fn a_ticket_holds_once_and_not_for_long() {
         let tickets = Tickets::default();
         let (one, two) = (tickets.issue(named("ann"), 0).unwrap(), tickets.issue(named("bob"), 0).unwrap());
-        assert_eq!(tickets.redeem(one.reveal(), END - 1).unwrap().user, "ann");
+        assert_eq!(&*tickets.redeem(one.reveal(), END - 1).unwrap().user, "ann");
         for (ticket, now_ns) in [(one.reveal(), 1), (two.reveal(), END), (two.reveal(), 1), ("tk_", 1)] {
             assert_eq!(tickets.redeem(ticket, now_ns), Err(Refusal::Malformed));
         }

@@ -216,7 +216,7 @@ impl Sessions {
         }
         let (held, restored, record) = self.claim(id, &secret, principal, line).map_err(|refused| {
             if refused == Refused::Foreign {
-                tracing::warn!(session = %id, user = principal.user, "a resume token was shown by another user");
+                tracing::warn!(session = %id, user = &*principal.user, "a resume token was shown by another user");
             }
             self.counters.refuse(refused)
         })?;

@@ -95,10 +95,10 @@ impl Admission {
     }
 
     /// What one connection of `user` has: nothing yet. Given back when it is dropped.
-    pub fn holding(self: &Arc<Self>, user: &str) -> Holding {
+    pub fn holding(self: &Arc<Self>, user: &Arc<str>) -> Holding {
         Holding {
             admission: Arc::clone(self),
-            user: user.to_owned(),
+            user: Arc::clone(user),
             tokens: FxHashSet::default(),
             beside: FxHashMap::default(),
             all: false,
@@ -178,7 +178,7 @@ fn less(counts: &mut FxHashMap<InstrumentToken, u32>, token: InstrumentToken, fo
 #[derive(Debug)]
 pub struct Holding {
     admission: Arc<Admission>,
-    user: String,
+    user: Arc<str>,
     tokens: FxHashSet<InstrumentToken>,
     /// What something beside its ticks needs, and how many such things.
     beside: FxHashMap<InstrumentToken, u32>,

@@ -173,7 +173,7 @@ impl Connection {
         half.observe(&early);
         let holding = context.admission.holding(&watch.principal().user);
         let info = Arc::new(SessionInfo {
-            id: uuid::Uuid::new_v4().to_string(),
+            id: uuid::Uuid::new_v4().to_string().into(),
             principal: Arc::clone(watch.principal()).into(),
             peer,
             connected_at: context.clock.unix_seconds(),

@@ -51,7 +51,7 @@ impl Filter {
 #[derive(Debug)]
 pub struct SessionInfo {
     /// Its own id.
-    pub id: String,
+    pub id: Arc<str>,
     /// Whose it is, as far as it has told; an anonymous user has a fresh UUID.
     pub principal: ArcSwap<Principal>,
     /// Where it comes from.
@@ -109,12 +109,12 @@ impl SessionInfo {
 
 /// All connections, by id.
 #[derive(Debug, Default)]
-pub struct Registry(ColdMutex<BTreeMap<String, Arc<SessionInfo>>>);
+pub struct Registry(ColdMutex<BTreeMap<Arc<str>, Arc<SessionInfo>>>);
 
 impl Registry {
     /// Adds one.
     pub fn insert(&self, session: Arc<SessionInfo>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session.id.clone(), session);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&session.id), session);
     }
 
     /// Removes one.

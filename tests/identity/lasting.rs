@@ -27,7 +27,7 @@ fn with_key() -> (String, GateSettings) {
 fn a_client_whose_keys_are_revoked_stays_out() {
     let (key, gate) = with_key();
     let bench = Bench::new(GateSettings { issuers: Vec::new(), ..gate });
-    assert_eq!(bench.identify(&key).unwrap().user, "desk");
+    assert_eq!(&*bench.identify(&key).unwrap().user, "desk");
     bench.gate.revoke(&[Revocation::User { user: "desk".into(), issued_before: u64::MAX }]).unwrap();
     for _ in 0..30 {
         bench.refuses(&key, Refusal::Revoked);
@@ -69,7 +69,7 @@ fn a_ticket_ends_with_its_token() {
     // Past the first token's end and what clocks may differ by, and within a ticket's own ten seconds.
     bench.clock.advance(Duration::from_secs(8));
     bench.refuses(brief.reveal(), Refusal::Expired);
-    assert_eq!(bench.identify(long.reveal()).unwrap().user, "ann@x");
+    assert_eq!(&*bench.identify(long.reveal()).unwrap().user, "ann@x");
 }
 
 #[test]

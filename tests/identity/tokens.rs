@@ -26,14 +26,14 @@ fn a_good_token_of_each_algorithm_says_who_it_is() {
         pairs.iter().map(|pair| pair.sign(&claims("ann@x", more.clone()))).chain([shared("ann@x", more.clone())])
     {
         let who = bench.identify(&token).unwrap();
-        assert_eq!((who.user.as_str(), who.sub.as_str(), who.session_id.as_str()), ("ann@x", "id-ann@x", "s1"));
+        assert_eq!((&*who.user, &*who.sub, who.session_id.as_str()), ("ann@x", "id-ann@x", "s1"));
         assert_eq!((who.name.as_str(), who.roles.len(), who.jti.as_deref()), ("Ann", 1, Some("jti-ann@x")));
         assert_eq!(who.permissions, Permissions::parse(["segment:NSE"]).unwrap());
         assert_eq!(who.proof, Proof::Jwt);
     }
     let bare = json!({"email": null, "jti": null, "session_id": null, "iat": null});
     let who = bench.identify(&shared("ann@x", bare)).unwrap();
-    assert_eq!((who.user.as_str(), who.session_id.as_str(), who.jti), ("id-ann@x", "unknown", None));
+    assert_eq!((&*who.user, who.session_id.as_str(), who.jti), ("id-ann@x", "unknown", None));
     let several = json!({"aud": ["other", "trading_platform"]});
     bench.identify(&shared("ann@x", several)).unwrap();
     assert_eq!(server.asked(), 1);

@@ -15,7 +15,7 @@ type ColdMutex<T> = std::sync::Mutex<T>;
 const KEPT_NS: u64 = 300_000_000_000;
 
 /// Whose a set is: how it was proved and the user, so that no user of a token can be taken for the client of a key.
-type Owner = (usize, String);
+type Owner = (usize, Arc<str>);
 
 #[derive(Debug)]
 struct Known {

@@ -96,7 +96,7 @@ struct State {
 
 impl Subscriptions {
     /// Of a user: nothing yet.
-    pub fn new(context: &Context, user: &str) -> Self {
+    pub fn new(context: &Context, user: &Arc<str>) -> Self {
         Self(Mutex::new(State {
             entries: BTreeMap::new(),
             members: Vec::new(),
