@@ -83,8 +83,8 @@ const COMMANDS_A_TURN: usize = 64;
 const ROUNDS: usize = 8;
 /// Bytes put together for many tabs before they are handed to their sockets. Putting together and handing over are two
 /// loops, since each walks through memory the other has just driven out of the caches; this bounds how long the first
-/// tab waits for the last.
-const ARENA: usize = 256 * 1_024;
+/// tab waits for the last, and stays in the core's own cache until it is sent.
+const ARENA: usize = 64 * 1_024;
 /// How long a tab may take what it has not taken yet and its last frame.
 const FAREWELL_NS: u64 = 2_000_000_000;
 /// Time between two heartbeats of Kite's protocol, nanoseconds: its clients reconnect after 5 s without a message.
