@@ -322,7 +322,8 @@ impl Duty {
         if let Some(writer) = &mut self.writer {
             work += writer.turn(&mut self.recorder);
         }
-        if work > 0 {
+        let watches = self.feed.is_some() || self.writer.as_ref().is_some_and(Writer::watches);
+        if work > 0 && watches {
             work += self.watch();
         }
         if self.writer.as_ref().is_some_and(|writer| !writer.is_congested()) {

@@ -123,13 +123,11 @@ pub fn record(
             tape.flush()?;
             progress(recorded);
         }
-        if messages == 0 {
-            let due_ns = feed.due_ns().unwrap_or(u64::MAX).min(flush_ns);
-            let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
-            match poll.poll(&mut events, Some(wait.min(Duration::from_millis(200)))) {
-                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error.into()),
-                _ => events.iter().for_each(|event| feed.edge(event)),
-            }
+        let due_ns = if messages > 0 { now_ns } else { feed.due_ns().unwrap_or(u64::MAX).min(flush_ns) };
+        let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
+        match poll.poll(&mut events, Some(wait.min(Duration::from_millis(200)))) {
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error.into()),
+            _ => events.iter().for_each(|event| feed.edge(event)),
         }
     }
     tape.flush()?;

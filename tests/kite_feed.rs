@@ -34,9 +34,22 @@ fn ticks_arrive_as_they_were_sent() {
 fn bytes_in_the_segment_of_the_101_are_not_lost() {
     let sent = [message(1), message(3)];
     let early = sent.iter().map(|bytes| Message::binary(bytes.clone())).collect();
-    let mut bench = Bench::new(vec![Answer::AcceptWith(early)]);
+    // Nothing else makes the feed look: no edge tells of what the handshake has read already.
+    let mut bench = Bench::with(vec![Answer::AcceptWith(early)], |settings| {
+        (settings.stale, settings.watchdog) = (Duration::from_secs(3_600), Duration::from_secs(3_600));
+    });
     bench.demand(&[257, 513, 769].map(|token| (token, Some(Mode::Full))));
     assert_eq!(bench.until_received(2), sent);
+}
+
+#[test]
+fn who_was_held_up_asks_the_kernel_before_a_line_counts_as_silent() {
+    let mut bench = Bench::new(vec![]);
+    let mut peer = bench.peer();
+    bench.want(1, &peer);
+    peer.send(&message(1));
+    bench.held_up(Duration::from_secs(3_600));
+    assert_eq!(bench.received.len(), 1);
 }
 
 #[test]

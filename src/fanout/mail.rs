@@ -35,7 +35,7 @@ pub enum Mail {
 /// See the module. Any thread puts in, one writer takes out.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    /// Boxed: its two ends are padded to two cache lines each, and would keep what a writer looks at each time apart.
+    /// Boxed, as that of the ring is.
     queue: Box<SegQueue<Mail>>,
     /// What is in the queue, or about to be: counted before it is put in. A writer that finds 0 has not to touch the queue.
     waiting: AtomicUsize,

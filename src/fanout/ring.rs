@@ -21,7 +21,7 @@ pub enum Offer {
 /// The inbox of one session.
 #[derive(Debug)]
 pub struct Ring<T> {
-    /// Boxed: its two ends are padded to two cache lines each. The flags are in one line with the rest of the inbox.
+    /// Boxed, since its padding would spread what an inbox has beside it over several cache lines.
     queue: Box<ArrayQueue<T>>,
     /// An offer was refused since the writer last looked.
     behind: AtomicBool,

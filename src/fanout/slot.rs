@@ -39,8 +39,9 @@ impl Numbers {
     }
 }
 
-/// How many sessions' memory is read side by side before it is their turn. It lies all over, and what was sent before has
-/// driven it out of the caches; one by one each would be waited for, since every atomic change waits for the one before.
+/// How many sessions' memory is read before the first of them has its turn. What was sent before has driven it out of the
+/// caches. Plain reads are fetched side by side; in its turn each line would be waited for, since every atomic change waits
+/// for the one before.
 pub const TOGETHER: usize = 16;
 
 /// What a subscriber is to the data plane: where its updates go.

@@ -74,8 +74,8 @@ pub trait Feed: Send {
         Ok(())
     }
 
-    /// What the poll tells of a socket that was [registered](Self::register), which is not asked before; any other event is
-    /// passed over.
+    /// An event of the poll in which it is [registered](Self::register). The feed may leave a socket alone until one comes,
+    /// and must pass over those of others.
     fn edge(&mut self, event: &mio::event::Event) {
         let _ = event;
     }

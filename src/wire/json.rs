@@ -23,7 +23,7 @@ impl Json<'_> {
         let fraction = digits.format(divisor + magnitude % divisor);
         let used = fraction.trim_end_matches('0').len().max(2);
         self.0.push(b'.');
-        self.put(&fraction[1..used]);
+        self.put(fraction.get(1..used).unwrap_or("0"));
     }
 }
 
@@ -134,8 +134,24 @@ mod tests {
         assert_eq!(written(|json| json.price(157_300, 2)), "1573.0");
         assert_eq!(written(|json| json.price(-5, 2)), "-0.05");
         assert_eq!(written(|json| json.price(1, 7)), "0.0000001");
+        assert_eq!(written(|json| json.price(5, 0)), "5.0");
         assert_eq!(written(|json| json.price(i32::MIN, 4)), "-214748.3648");
         assert_eq!(written(|json| json.millionths(-1)), "-0.000001");
+    }
+
+    #[test]
+    fn a_price_reads_back_as_what_it_was_with_any_number_of_decimals() {
+        for (decimals, raw) in
+            (1..=9).flat_map(|decimals| [0, 1, 10, 120, 100_000_000, i32::MAX].map(|raw| (decimals, raw)))
+        {
+            let text = written(|json| json.price(raw, decimals));
+            let (whole, fraction) = text.split_once('.').unwrap();
+            let places = 10_i64.pow(decimals - fraction.len() as u32);
+            let value =
+                whole.parse::<i64>().unwrap() * 10_i64.pow(decimals) + fraction.parse::<i64>().unwrap() * places;
+            assert_eq!(value, i64::from(raw), "{text}");
+            assert!(fraction == "0" || !fraction.ends_with('0'), "{text}");
+        }
     }
 
     #[test]

@@ -102,6 +102,19 @@ impl Bench {
         feed.poll(now(), self.budget, &mut |bytes| received.push((polls, bytes.to_vec())));
     }
 
+    /// Waits for an edge and does not tell the feed, as a thread that is held up; polls it so much later.
+    pub fn held_up(&mut self, time: Duration) {
+        let mut events = mio::Events::with_capacity(8);
+        while !events.iter().any(|event| event.token() == FEED) {
+            self.poll.poll(&mut events, None).unwrap();
+        }
+        self.polls += 1;
+        let (polls, received) = (self.polls, &mut self.received);
+        let now = self.started.elapsed() + time;
+        let feed = self.feed.as_mut().unwrap();
+        feed.poll(now.as_nanos() as u64, self.budget, &mut |bytes| received.push((polls, bytes.to_vec())));
+    }
+
     /// Turns until `done` gives something.
     #[track_caller]
     pub fn until<T>(&mut self, mut done: impl FnMut(&mut Self) -> Option<T>) -> T {

@@ -40,7 +40,6 @@ const HEARTBEAT_SLACK_NS: u64 = 500_000_000;
 /// What did not tick in so long after its socket came back has nothing new to say: Kite answers a subscription with the
 /// last packet at once.
 const SETTLE_NS: u64 = 1_000_000_000;
-
 /// How long everything but reading waits while messages come without a pause.
 const KEEP_NS: u64 = 10_000_000;
 
@@ -75,11 +74,14 @@ impl KiteFeed {
         }
     }
 
-    fn write(&mut self, at: usize) -> Result<(), super::Down> {
-        self.lines[at].write(&mut self.packing, self.registry.as_ref(), self.now_ns, self.pace_ns)
+    fn write(&mut self, at: usize) {
+        let line = &mut self.lines[at];
+        if let Err(down) = line.write(&mut self.packing, self.registry.as_ref(), self.now_ns, self.pace_ns) {
+            line.fail(down);
+        }
     }
 
-    /// Gives a line its turn with what is left of the budget.
+    /// Reads a line with what is left of the budget.
     fn read(&mut self, at: usize, budget: &mut usize, sink: &mut dyn FnMut(&[u8])) -> usize {
         let line = &mut self.lines[at];
         let (messages, read) = line.read(&mut self.packing, &mut self.gate, &self.reports, self.now_ns, budget, sink);
@@ -109,7 +111,8 @@ impl KiteFeed {
             let registry = self.registry.as_ref().map(|(registry, _)| registry);
             line.take_over(link, &mut self.packing, registry, now_ns);
         }
-        if let Err(down) = self.write(at).and_then(|()| self.lines[at].watch(now_ns, self.watchdog_ns)) {
+        self.write(at);
+        if let Err(down) = self.lines[at].check_alive(now_ns, self.watchdog_ns) {
             self.end(at, down);
         }
     }
@@ -260,6 +263,10 @@ impl Feed for KiteFeed {
     }
 
     fn poll(&mut self, now_ns: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+        if now_ns >= self.now_ns + HEARTBEAT_SLACK_NS {
+            // The thread may have been held up: before a line counts as silent, the kernel is asked.
+            self.lines.iter_mut().filter_map(|line| line.link.as_mut()).for_each(|link| link.edge(false));
+        }
         self.now_ns = now_ns;
         let lines = self.lines.len();
         let (mut messages, mut left) = (0, budget);
@@ -300,19 +307,13 @@ impl Feed for KiteFeed {
         self.ask();
         for at in 0..self.lines.len() {
             self.lines[at].news = true;
-            if let Err(down) = self.write(at) {
-                self.end(at, down);
-            }
+            self.write(at);
         }
     }
 
     fn register(&mut self, registry: &mio::Registry, first: mio::Token) -> std::io::Result<()> {
         self.registry = Some((registry.try_clone()?, first));
-        for at in 0..self.lines.len() {
-            if let Err(down) = self.write(at) {
-                self.end(at, down);
-            }
-        }
+        (0..self.lines.len()).for_each(|at| self.write(at));
         Ok(())
     }
 
@@ -320,7 +321,7 @@ impl Feed for KiteFeed {
         let Some((_, first)) = &self.registry else { return };
         let at = event.token().0.wrapping_sub(first.0);
         if let Some(link) = self.lines.get_mut(at).and_then(|line| line.link.as_mut()) {
-            link.edge(event.is_read_closed());
+            link.edge(event.is_read_closed() || event.is_error());
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Inlet {
     begin: usize,
     end: usize,
     /// Edges of readiness are told to [`Self::edge`]. Before, during the handshake, the socket blocks.
-    watched: bool,
+    registered: bool,
     /// The socket may have something. Not after a read that left room in the buffer: whatever comes then has an edge
     /// (epoll(7), on edge-triggered streams).
     ready: bool,
@@ -32,7 +32,7 @@ pub(super) struct Inlet {
 impl Inlet {
     pub(super) fn new(tcp: TcpStream) -> Self {
         let ahead = vec![0; AHEAD].into();
-        Self { tcp, received: 0, ahead, begin: 0, end: 0, watched: false, ready: true, ending: false }
+        Self { tcp, received: 0, ahead, begin: 0, end: 0, registered: false, ready: true, ending: false }
     }
 
     /// Bytes read from the network so far.
@@ -41,12 +41,12 @@ impl Inlet {
     }
 
     /// From now on each edge of readiness is told.
-    pub(super) const fn watch(&mut self) {
-        self.watched = true;
+    pub(super) const fn registered(&mut self) {
+        self.registered = true;
         self.ready = true;
     }
 
-    /// The socket has something; if `ending`, then its end too.
+    /// The socket has something; if `ending`, then its end too. Once it is registered it is not asked without that.
     pub(super) const fn edge(&mut self, ending: bool) {
         self.ready = true;
         self.ending |= ending;
@@ -59,7 +59,7 @@ impl Inlet {
             Ok(length) => (1..self.ahead.len()).contains(length),
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         };
-        self.ready = !drained || !self.watched || self.ending;
+        self.ready = !drained || !self.registered || self.ending;
         (self.begin, self.end) = (0, read?);
         self.received += self.end as u64;
         Ok(())
@@ -96,12 +96,12 @@ mod tests {
     use super::*;
     use std::net::{Shutdown, TcpListener};
 
-    /// An inlet that is watched, and the other side.
+    /// A registered inlet, and the other side.
     fn pair() -> (Inlet, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut inlet = Inlet::new(listener.accept().unwrap().0);
-        inlet.watch();
+        inlet.registered();
         (inlet, there)
     }
 
@@ -128,27 +128,43 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_came_with_the_last_bytes_is_found() {
-        let (mut inlet, mut there) = pair();
-        there.write_all(b"ab").unwrap();
-        there.shutdown(Shutdown::Write).unwrap();
-        inlet.edge(true);
-        assert_eq!(read(&mut inlet, 9).unwrap(), b"ab");
-        assert_eq!(read(&mut inlet, 9).unwrap(), b"");
-        assert_eq!(read(&mut inlet, 9).unwrap(), b"");
+    fn an_end_is_found_whether_it_came_with_the_last_bytes_or_after_them() {
+        for together in [true, false] {
+            let (mut inlet, mut there) = pair();
+            there.write_all(b"ab").unwrap();
+            if together {
+                there.shutdown(Shutdown::Write).unwrap();
+            }
+            inlet.edge(together);
+            assert_eq!(read(&mut inlet, 9).unwrap(), b"ab");
+            if !together {
+                assert_eq!(read(&mut inlet, 9).unwrap_err(), ErrorKind::WouldBlock);
+                there.shutdown(Shutdown::Write).unwrap();
+                inlet.edge(true);
+            }
+            assert_eq!(read(&mut inlet, 9).unwrap(), b"");
+            assert_eq!(read(&mut inlet, 9).unwrap(), b"");
+        }
     }
 
     #[test]
     fn a_full_buffer_says_nothing_about_the_socket() {
         let (mut inlet, mut there) = pair();
-        let sent = vec![7; AHEAD + 1];
-        let writing = std::thread::spawn(move || there.write_all(&sent).map(|()| there));
-        let mut read_so_far = 0;
-        while read_so_far < AHEAD + 1 {
-            inlet.edge(false);
-            read_so_far += read(&mut inlet, AHEAD * 2).unwrap().len();
+        let mut sent = vec![7; AHEAD + 1];
+        there.write_all(&sent).unwrap();
+        while inlet.tcp.peek(&mut sent).unwrap() < AHEAD + 1 {}
+        assert_eq!(read(&mut inlet, AHEAD * 2).unwrap().len(), AHEAD);
+        assert_eq!(read(&mut inlet, AHEAD * 2).unwrap().len(), 1);
+        assert_eq!(read(&mut inlet, 1).unwrap_err(), ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn before_it_is_registered_it_asks_the_socket_each_time() {
+        let (mut inlet, mut there) = pair();
+        inlet.registered = false;
+        for byte in [b"a", b"b"] {
+            there.write_all(byte).unwrap();
+            assert_eq!(read(&mut inlet, 9).unwrap(), byte);
         }
-        assert_eq!(inlet.received(), AHEAD as u64 + 1);
-        drop(writing.join().unwrap());
     }
 }

@@ -31,8 +31,10 @@ pub(super) struct Line {
     /// When a byte came last, over all connections, or when the line was asked for; monotonic, 0 for never. What its
     /// subscribers' patience counts from.
     pub(super) heard_ns: u64,
-    /// The last poll stopped at its budget; as edges are not repeated, the rest must be asked for.
+    /// There may be more to read, of which no edge tells: the last poll stopped at its budget, or the connection is new.
     pub(super) unread: bool,
+    /// Why its connection must end, once what has arrived is read.
+    failed: Option<Down>,
     /// Its subscribers count as told that it is silent.
     pub(super) lost: bool,
     /// It may have instruments whose subscribers do not.
@@ -55,6 +57,7 @@ impl Line {
             alive_ns: 0,
             heard_ns: 0,
             unread: false,
+            failed: None,
             lost: false,
             news: false,
             may_ask_ns: 0,
@@ -68,6 +71,8 @@ impl Line {
         self.received = link.received();
         self.alive_ns = now_ns;
         self.link = Some(link);
+        // The handshake may have read ahead.
+        self.unread = true;
         self.may_ask_ns = 0;
         packing.set_down(self.number, false);
     }
@@ -83,6 +88,8 @@ impl Line {
         let Some(link) = &mut self.link else { return Ok(()) };
         if link.is_unsent() {
             link.flush()?;
+            // With TLS, what had been read waited behind what could not be written.
+            self.unread |= !link.is_unsent();
         }
         if !link.is_unsent() && !packing.is_settled(self.number) && now_ns >= self.may_ask_ns {
             self.may_ask_ns = now_ns + pace_ns;
@@ -148,19 +155,34 @@ impl Line {
         if heard {
             self.status.heard(now_ns, messages as u64, bytes);
         }
-        (messages, result)
-    }
-
-    /// Any byte since the last look is a sign of life.
-    pub(super) fn watch(&mut self, now_ns: u64, watchdog_ns: u64) -> Result<(), Down> {
-        let Some(link) = &self.link else { return Ok(()) };
+        // Any byte is a sign of life, and so is what could not be looked at.
         let received = link.received();
-        if received != self.received || self.unread {
+        if heard || self.unread || received != self.received {
             self.received = received;
             self.alive_ns = now_ns;
             self.heard_ns = now_ns;
         }
-        if now_ns >= self.deadline(watchdog_ns) { Err(Down::Watchdog) } else { Ok(()) }
+        if result.is_ok()
+            && !self.unread
+            && let Some(down) = self.failed.take()
+        {
+            return (messages, Err(down));
+        }
+        (messages, result)
+    }
+
+    /// Has the connection end behind what has arrived, which is still good.
+    pub(super) fn fail(&mut self, down: Down) {
+        if let Some(link) = &mut self.link {
+            link.edge(true);
+            self.failed = Some(down);
+            self.unread = true;
+        }
+    }
+
+    /// Whether the watchdog lets the connection live.
+    pub(super) fn check_alive(&self, now_ns: u64, watchdog_ns: u64) -> Result<(), Down> {
+        if self.link.is_some() && now_ns >= self.deadline(watchdog_ns) { Err(Down::Watchdog) } else { Ok(()) }
     }
 
     /// When the watchdog gives the connection up.
@@ -170,7 +192,7 @@ impl Line {
 
     /// Gives up the connection, if there is one; `None` tells the control half that this half is going away.
     pub(super) fn end(&mut self, down: Option<Down>, packing: &mut Packing, registry: Option<&Registry>) {
-        self.unread = false;
+        (self.unread, self.failed) = (false, None);
         if let Some(link) = self.link.take() {
             link.end(registry, down);
         }

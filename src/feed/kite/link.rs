@@ -92,7 +92,7 @@ impl Link {
         }
     }
 
-    /// The socket has something; if `ending`, then its end too. Nothing is read without that once it is registered.
+    /// See [`Inlet::edge`].
     pub(super) fn edge(&mut self, ending: bool) {
         if let Some(inlet) = self.inlet() {
             inlet.edge(ending);
@@ -163,7 +163,7 @@ impl Link {
         }
         self.registered = wanted;
         if let Some(inlet) = self.inlet() {
-            inlet.watch();
+            inlet.registered();
         }
         Ok(())
     }
