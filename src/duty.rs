@@ -4,19 +4,23 @@
 //! thread has is a setting: one thread with both (no hand-over between threads at all), or a thread for the feed and one
 //! for each writer. The code is the same, and a test can step it without a thread.
 
+mod congestion;
+mod door;
+
 use crate::clock::Clock;
 use crate::fanout::publisher::Publisher;
 use crate::fanout::slot::Inbox;
 use crate::feed::Feed;
-use crate::market::Demand;
 use crate::session::door::Door;
 use crate::session::writer::Writer;
 use crate::stats::{DutyCounters, Recorder};
-use crossbeam::queue::ArrayQueue;
 use mio::{Events, Poll, Token};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+pub use congestion::Congestion;
+pub use door::FeedDoor;
 
 /// What a thread does when it has nothing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,111 +56,6 @@ const WATCH_NS: u64 = 200_000;
 const LOOK_AGAIN_NS: u64 = 500_000;
 /// Longest sleep: for what is due once a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-
-/// How the control side reaches the feed's thread.
-#[derive(Debug)]
-pub struct FeedDoor {
-    demand: ArrayQueue<Vec<Demand>>,
-    bell: Bell,
-}
-
-/// A poll has one waker: on a thread with both parts the writer's door has it.
-#[derive(Debug)]
-enum Bell {
-    Own(mio::Waker),
-    Shared(Arc<Door>),
-}
-
-/// Most demand messages that wait; the sender then tries again.
-const DEMANDS: usize = 64;
-
-impl FeedDoor {
-    /// A door to a thread of the feed's own, which sleeps on `waker`'s poll.
-    pub fn own(waker: mio::Waker) -> Self {
-        Self { demand: ArrayQueue::new(DEMANDS), bell: Bell::Own(waker) }
-    }
-
-    /// A door to a thread that also has the writer behind `door`.
-    pub fn shared(door: Arc<Door>) -> Self {
-        Self { demand: ArrayQueue::new(DEMANDS), bell: Bell::Shared(door) }
-    }
-
-    /// Tells the feed what is wanted. Control side.
-    ///
-    /// # Errors
-    /// The changes, when the queue is full, to be tried again later.
-    pub fn tell(&self, changes: Vec<Demand>) -> Result<(), Vec<Demand>> {
-        self.demand.push(changes)?;
-        self.wake();
-        Ok(())
-    }
-
-    /// Wakes the thread. Any thread.
-    pub fn wake(&self) {
-        match &self.bell {
-            Bell::Own(waker) => drop(waker.wake()),
-            Bell::Shared(door) => door.ring(),
-        }
-    }
-}
-
-/// Whether every writer is through with what was published, so that a patient feed may go on.
-///
-/// A flag would not do: a writer on another thread that has not begun with a batch yet looks like one that is done.
-#[derive(Debug)]
-pub struct Congestion {
-    /// Batches published.
-    published: AtomicU64,
-    /// One a writer: the last batch after which it had nothing left to send.
-    through: Vec<AtomicU64>,
-    /// How often a full socket had room again: tabs that are behind, but read.
-    moved: AtomicU64,
-}
-
-impl Congestion {
-    /// For so many writers.
-    pub fn new(writers: usize) -> Self {
-        Self {
-            published: AtomicU64::new(0),
-            through: (0..writers).map(|_| AtomicU64::new(0)).collect(),
-            moved: AtomicU64::new(0),
-        }
-    }
-
-    /// A batch is in the rings. **Thread**: the feed's.
-    fn publish(&self) {
-        // Release: who sees the number finds the batch.
-        self.published.store(self.published.load(Ordering::Relaxed) + 1, Ordering::Release);
-    }
-
-    /// The batch that a turn which begins now will find.
-    fn published(&self) -> u64 {
-        self.published.load(Ordering::Acquire)
-    }
-
-    /// The writer at `place` has sent everything up to a batch. **Thread**: that writer's.
-    fn pass(&self, place: usize, batch: u64) {
-        if let Some(through) = self.through.get(place) {
-            through.store(batch, Ordering::Relaxed);
-        }
-    }
-
-    /// A full socket has room again. **Thread**: a writer's.
-    fn note_moved(&self) {
-        self.moved.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How often that was.
-    fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
-    }
-
-    /// Whether a writer is behind. **Thread**: the feed's.
-    fn is_congested(&self) -> bool {
-        let published = self.published.load(Ordering::Relaxed);
-        self.through.iter().any(|through| through.load(Ordering::Relaxed) < published)
-    }
-}
 
 /// The feed and what belongs to it.
 pub struct FeedPart {
@@ -304,7 +203,7 @@ impl Duty {
         let mut work = 0;
         let congested = self.feed.is_some() && self.congestion.is_congested();
         if let Some(part) = &mut self.feed {
-            while let Some(changes) = part.door.demand.pop() {
+            while let Some(changes) = part.door.take() {
                 part.feed.demand(&changes);
                 work += 1;
             }
@@ -351,6 +250,7 @@ impl Duty {
             && error.kind() != std::io::ErrorKind::Interrupted
         {
             tracing::error!(%error, "a data-plane thread cannot wait for events");
+            // Else the thread would fill the log with the same line.
             std::thread::sleep(Duration::from_millis(10));
         }
         self.woken_ns = self.clock.now_ns();

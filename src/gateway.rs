@@ -321,6 +321,7 @@ impl Gateway {
         context.registry.dismiss_all();
         let gone = async {
             while !context.registry.is_empty() || context.doors.iter().any(|door| door.tabs() > 0) {
+                // By the clock: it happens once, and what must end are keys that writers on other threads give back.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -62,8 +62,8 @@
 //! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
 //! | [`account`] | what happened to whom, what is wanted most |
 //!
-//! [`clock`], [`stats`] and [`secret`] serve all but `market`. Data flows down through slots; demand flows up from the board as
-//! events, so sessions drive Kite without knowing that it exists.
+//! [`clock`], [`stats`], [`secret`] and [`room`] serve all but `market`. Data flows down through slots; demand flows up
+//! from the board as events, so sessions drive Kite without knowing that it exists.
 //!
 //! To read on: [`fanout::slot`], then [`fanout::publisher`] and [`session::tab`].
 
@@ -88,6 +88,7 @@ pub mod kite;
 pub mod market;
 pub mod record;
 pub mod resume;
+pub mod room;
 pub mod sandbox;
 pub mod secret;
 pub mod server;

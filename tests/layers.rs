@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("market", &[]),
     ("clock", &[]),
+    ("room", &[]),
     ("stats", &[]),
     ("secret", &[]),
     ("account", &["clock"]),
@@ -24,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["market", "clock"]),
     ("fanout", &["market", "wire", "kite::packet", "clock", "stats"]),
     ("feed", &["market", "kite::packet", "tape", "secret", "clock"]),
-    ("engine", &["market", "wire", "kite::packet", "fanout", "store", "clock", "stats"]),
+    ("engine", &["market", "wire", "kite::packet", "fanout", "store", "clock", "room", "stats"]),
     (
         "session",
         &[
@@ -37,12 +38,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "fanout",
             "engine",
             "clock",
+            "room",
             "secret",
             "stats",
         ],
     ),
     ("freshness", &["market", "wire", "kite::instruments", "fanout", "feed", "engine", "session", "clock"]),
-    ("duty", &["market", "fanout::publisher", "fanout::slot", "feed", "session", "clock", "stats"]),
+    ("duty", &["market", "fanout::publisher", "fanout::slot", "feed", "session", "clock", "room", "stats"]),
     ("sandbox", &["market", "kite::packet", "feed", "secret"]),
     ("demand", &["market", "fanout::board"]),
     (
@@ -234,6 +236,7 @@ fn a_breach_is_found() {
 /// What each tick comes by, or every turn of a thread that carries ticks.
 const HOT: &[&str] = &[
     "src/duty.rs",
+    "src/duty/congestion.rs",
     "src/fanout/",
     "src/feed/market.rs",
     "src/feed/market/",

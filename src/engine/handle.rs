@@ -6,10 +6,10 @@ use super::counters::EngineCounters;
 use super::track::Bars;
 use crate::fanout::series::Subscription;
 use crate::market::{Candle, InstrumentToken, Timeframe};
+use crate::room;
 use crossbeam::queue::ArrayQueue;
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Most requests that wait; a sender then waits too.
@@ -94,13 +94,7 @@ impl Engine {
     }
 
     async fn send(&self, command: Command) {
-        let mut command = command;
-        while let Err(refused) = self.commands.push(command) {
-            command = refused;
-            self.wake();
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        self.wake();
+        room::offer(&self.commands, command, || self.wake()).await;
     }
 
     /// Wakes its thread if it sleeps. Any thread.

@@ -175,15 +175,12 @@ fn publish(
     counters.encodings.add(update.encode(subscribers.encodings, bytes));
     counters.updates.add(1);
     lap.ends(Stop::Wire);
-    let (mut queued, mut conflated, mut unchanged) = (0, 0, 0);
+    let (mut queued, mut conflated) = (0, 0);
+    // A packet that is cut down to the subscriber's mode is left out when the part he sees is what it was.
+    let is_shown = |subscriber: &&Subscriber| subscriber.encoding.mode >= shown_from;
     for subscribers in subscribers.list.chunks(TOGETHER) {
-        subscribers.iter().for_each(|subscriber| subscriber.inbox.touch());
-        for Subscriber { inbox, encoding } in subscribers {
-            // A packet that is cut down to the subscriber's mode is left out when the part he sees is what it was.
-            if encoding.mode < shown_from {
-                unchanged += 1;
-                continue;
-            }
+        subscribers.iter().filter(is_shown).for_each(|subscriber| subscriber.inbox.touch());
+        for Subscriber { inbox, .. } in subscribers.iter().filter(is_shown) {
             match inbox.ring.offer(Arc::clone(&shared)) {
                 Offer::Queued => queued += 1,
                 Offer::Conflated => conflated += 1,
@@ -194,7 +191,7 @@ fn publish(
     lap.ends(Stop::Ring);
     counters.queued.add(queued);
     counters.conflated.add(conflated);
-    counters.unchanged.add(unchanged);
+    counters.unchanged.add(subscribers.list.len() as u64 - queued - conflated);
     pool.keep(shared);
 }
 

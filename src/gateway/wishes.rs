@@ -4,7 +4,6 @@ use crate::clock::Clock;
 use crate::demand::{self, DemandSettings, Ledger};
 use crate::duty::FeedDoor;
 use crate::fanout::board::Board;
-use crate::market::Demand;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -38,16 +37,8 @@ pub(super) async fn tell_demand(
         if obeys {
             demand::cool(&board, &tell);
         }
-        send(&door, tell).await;
-    }
-}
-
-async fn send(door: &FeedDoor, mut changes: Vec<Demand>) {
-    while !changes.is_empty() {
-        match door.tell(changes) {
-            Ok(()) => return,
-            Err(refused) => changes = refused,
+        if !tell.is_empty() {
+            door.tell(tell).await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -6,6 +6,7 @@ use crate::fanout::port::Port;
 use crate::fanout::publisher;
 use crate::fanout::slot::Inbox;
 use crate::market::Mode;
+use crate::room;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -93,13 +94,7 @@ impl Door {
 
     /// Sends a command, waiting while the queue is full. Control side.
     pub async fn send(&self, key: u32, command: Command) {
-        let mut command = (key, command);
-        while let Err(refused) = self.commands.push(command) {
-            command = refused;
-            self.wake();
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        self.wake();
+        room::offer(&self.commands, (key, command), || self.wake()).await;
     }
 
     /// Wakes the writer if it sleeps. Any thread.

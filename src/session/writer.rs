@@ -36,7 +36,7 @@ pub struct Writer {
     registry: Registry,
     counters: Arc<WriterCounters>,
     tabs: Vec<Option<Box<Tab>>>,
-    /// Tabs that have their turn.
+    /// Tabs that have their turn in this round. Empty between rounds, kept for its memory.
     due: Vec<u32>,
     /// Tabs that used up their budget and go on in the next turn.
     unfinished: Vec<u32>,
@@ -56,7 +56,7 @@ pub struct Writer {
 }
 
 /// A tab's part of what has been put together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Filled {
     key: u32,
     /// Whether the tab has more than its budget allowed.
@@ -219,7 +219,7 @@ impl Writer {
         due.append(&mut self.unfinished);
         due.extend(std::iter::from_fn(|| self.door.port.pop()).take(self.door.port.waiting()));
         for keys in due.chunks(TOGETHER) {
-            keys.iter().filter_map(|key| self.tabs.get(*key as usize)?.as_deref()).for_each(Tab::touch);
+            keys.iter().filter_map(|key| seen(&self.tabs, *key)).for_each(Tab::touch);
             keys.iter().for_each(|key| self.fill(*key, recorder));
         }
         self.hand_over(recorder);
@@ -360,19 +360,18 @@ impl Writer {
         let (mut out, mut stamps) = (std::mem::take(&mut self.out), std::mem::take(&mut self.stamps));
         let (mut out_at, mut stamps_at) = (0, 0);
         let mut turn = turn!(self, recorder);
-        for (at, Filled { key, more, out_end, stamps_end, replies }) in filled.iter().copied().enumerate() {
-            if at.is_multiple_of(TOGETHER) {
-                let next = filled[at..].iter().take(TOGETHER);
-                next.filter_map(|next| self.tabs.get(next.key as usize)?.as_deref()).for_each(|tab| tab.outlet.touch());
-            }
-            let (bytes, received) = (&out[out_at..out_end], &stamps[stamps_at..stamps_end]);
-            (out_at, stamps_at) = (out_end, stamps_end);
-            let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { continue };
-            let written = tab.outlet.write(bytes, received, replies, &mut turn);
-            match written {
-                Written::All if more => self.unfinished.push(key),
-                Written::Blocked if !tab.outlet.watched => watch(&self.registry, tab, key, &self.counters),
-                _ => {}
+        for filled in filled.chunks(TOGETHER) {
+            filled.iter().filter_map(|next| seen(&self.tabs, next.key)).for_each(|tab| tab.outlet.touch());
+            for &Filled { key, more, out_end, stamps_end, replies } in filled {
+                let (bytes, received) = (&out[out_at..out_end], &stamps[stamps_at..stamps_end]);
+                (out_at, stamps_at) = (out_end, stamps_end);
+                let Some(tab) = self.tabs.get_mut(key as usize).and_then(Option::as_deref_mut) else { continue };
+                let written = tab.outlet.write(bytes, received, replies, &mut turn);
+                match written {
+                    Written::All if more => self.unfinished.push(key),
+                    Written::Blocked if !tab.outlet.watched => watch(&self.registry, tab, key, &self.counters),
+                    _ => {}
+                }
             }
         }
         self.now_ns = turn.now_ns;
@@ -417,6 +416,11 @@ impl Writer {
             self.close(key, frame);
         }
     }
+}
+
+/// The tab of a key, only to look at.
+fn seen(tabs: &[Option<Box<Tab>>], key: u32) -> Option<&Tab> {
+    tabs.get(key as usize)?.as_deref()
 }
 
 /// Watches a full socket for room. Registering tells at once if there is room already, so none is missed in between.

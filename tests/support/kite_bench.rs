@@ -97,9 +97,15 @@ impl Bench {
             return;
         }
         events.iter().for_each(|event| feed.edge(event));
+        let now_ns = now();
+        self.poll_at(now_ns);
+    }
+
+    fn poll_at(&mut self, now_ns: u64) {
+        let Some(feed) = &mut self.feed else { return };
         self.polls += 1;
         let (polls, received) = (self.polls, &mut self.received);
-        feed.poll(now(), self.budget, &mut |bytes| received.push((polls, bytes.to_vec())));
+        feed.poll(now_ns, self.budget, &mut |bytes| received.push((polls, bytes.to_vec())));
     }
 
     /// Waits for an edge and does not tell the feed, as a thread that is held up; polls it so much later.
@@ -108,11 +114,7 @@ impl Bench {
         while !events.iter().any(|event| event.token() == FEED) {
             self.poll.poll(&mut events, None).unwrap();
         }
-        self.polls += 1;
-        let (polls, received) = (self.polls, &mut self.received);
-        let now = self.started.elapsed() + time;
-        let feed = self.feed.as_mut().unwrap();
-        feed.poll(now.as_nanos() as u64, self.budget, &mut |bytes| received.push((polls, bytes.to_vec())));
+        self.poll_at((self.started.elapsed() + time).as_nanos() as u64);
     }
 
     /// Turns until `done` gives something.

@@ -21,7 +21,7 @@ pub(super) struct Inlet {
     begin: usize,
     end: usize,
     /// Edges of readiness are told to [`Self::edge`]. Before, during the handshake, the socket blocks.
-    registered: bool,
+    trusting: bool,
     /// The socket may have something. Not after a read that left room in the buffer: whatever comes then has an edge
     /// (epoll(7), on edge-triggered streams).
     ready: bool,
@@ -32,7 +32,7 @@ pub(super) struct Inlet {
 impl Inlet {
     pub(super) fn new(tcp: TcpStream) -> Self {
         let ahead = vec![0; AHEAD].into();
-        Self { tcp, received: 0, ahead, begin: 0, end: 0, registered: false, ready: true, ending: false }
+        Self { tcp, received: 0, ahead, begin: 0, end: 0, trusting: false, ready: true, ending: false }
     }
 
     /// Bytes read from the network so far.
@@ -41,12 +41,12 @@ impl Inlet {
     }
 
     /// From now on each edge of readiness is told.
-    pub(super) const fn registered(&mut self) {
-        self.registered = true;
+    pub(super) const fn trust_edges(&mut self) {
+        self.trusting = true;
         self.ready = true;
     }
 
-    /// The socket has something; if `ending`, then its end too. Once it is registered it is not asked without that.
+    /// The socket has something; if `ending`, then its end too. Once edges are trusted it is not asked without that.
     pub(super) const fn edge(&mut self, ending: bool) {
         self.ready = true;
         self.ending |= ending;
@@ -59,7 +59,7 @@ impl Inlet {
             Ok(length) => (1..self.ahead.len()).contains(length),
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         };
-        self.ready = !drained || !self.registered || self.ending;
+        self.ready = !drained || !self.trusting || self.ending;
         (self.begin, self.end) = (0, read?);
         self.received += self.end as u64;
         Ok(())
@@ -96,12 +96,12 @@ mod tests {
     use super::*;
     use std::net::{Shutdown, TcpListener};
 
-    /// A registered inlet, and the other side.
+    /// An inlet that trusts its edges, and the other side.
     fn pair() -> (Inlet, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut inlet = Inlet::new(listener.accept().unwrap().0);
-        inlet.registered();
+        inlet.trust_edges();
         (inlet, there)
     }
 
@@ -159,9 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn before_it_is_registered_it_asks_the_socket_each_time() {
+    fn before_edges_are_told_it_asks_the_socket_each_time() {
         let (mut inlet, mut there) = pair();
-        inlet.registered = false;
+        inlet.trusting = false;
         for byte in [b"a", b"b"] {
             there.write_all(byte).unwrap();
             assert_eq!(read(&mut inlet, 9).unwrap(), byte);

@@ -31,7 +31,8 @@ pub(super) struct Line {
     /// When a byte came last, over all connections, or when the line was asked for; monotonic, 0 for never. What its
     /// subscribers' patience counts from.
     pub(super) heard_ns: u64,
-    /// There may be more to read, of which no edge tells: the last poll stopped at its budget, or the connection is new.
+    /// There may be more to read, of which no edge tells: the last poll stopped at its budget, or the connection is
+    /// new, could write again, or has failed.
     pub(super) unread: bool,
     /// Why its connection must end, once what has arrived is read.
     failed: Option<Down>,

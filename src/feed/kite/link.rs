@@ -163,7 +163,7 @@ impl Link {
         }
         self.registered = wanted;
         if let Some(inlet) = self.inlet() {
-            inlet.registered();
+            inlet.trust_edges();
         }
         Ok(())
     }
