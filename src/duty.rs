@@ -46,8 +46,6 @@ const BUDGET: usize = 128;
 const LATE_NS: u64 = 20_000_000;
 /// Packets that are taken in then: a quarter of what fits in the queue of the engine, which should not miss any.
 const FLOOD: usize = 16_384;
-/// How long a patient feed waits for tabs that are behind and do not read before it goes on.
-const PATIENCE_NS: u64 = 1_000_000_000;
 /// Ticks that may wait for the engine before a patient feed waits for it.
 const ENGINE_BACKLOG: usize = 8_192;
 /// How often sockets are looked at while the thread has no time to sleep.
@@ -69,8 +67,8 @@ pub struct FeedPart {
     pub writers: Vec<Arc<Door>>,
     /// The engine's queue, for which a patient feed waits as well.
     pub engine: Option<Arc<Inbox>>,
-    /// Since when it waits for tabs that are behind and do not read, monotonic.
-    waiting_since_ns: Option<u64>,
+    /// Until when it waits for tabs that are behind and do not read, monotonic.
+    waiting_until_ns: Option<u64>,
     /// How often full sockets had had room again then.
     moved: u64,
     /// Since when the feed has had more than it could hand over, monotonic.
@@ -80,7 +78,7 @@ pub struct FeedPart {
 impl FeedPart {
     /// Puts the parts together.
     pub fn new(feed: Box<dyn Feed>, publisher: Publisher, door: Arc<FeedDoor>, writers: Vec<Arc<Door>>) -> Self {
-        Self { feed, publisher, door, writers, engine: None, waiting_since_ns: None, moved: 0, behind_since_ns: None }
+        Self { feed, publisher, door, writers, engine: None, waiting_until_ns: None, moved: 0, behind_since_ns: None }
     }
 
     /// Lets a patient feed wait for the engine too.
@@ -95,7 +93,8 @@ impl FeedPart {
         let budget = if late { FLOOD } else { BUDGET };
         let publisher = &mut self.publisher;
         let messages = self.feed.poll(now_ns, budget, &mut |message| publisher.message(message, woken_ns));
-        let more = messages > 0 && !self.feed.patient() && self.feed.due_ns().is_some_and(|due_ns| due_ns <= now_ns);
+        let more =
+            messages > 0 && self.feed.patience().is_none() && self.feed.due_ns().is_some_and(|due_ns| due_ns <= now_ns);
         self.behind_since_ns = more.then(|| self.behind_since_ns.unwrap_or(now_ns));
         messages
     }
@@ -104,14 +103,14 @@ impl FeedPart {
     fn must_wait(&mut self, congested: bool, moved: u64, now_ns: u64) -> bool {
         // One that reads, however slowly, is waited for.
         if std::mem::replace(&mut self.moved, moved) != moved {
-            self.waiting_since_ns = None;
+            self.waiting_until_ns = None;
         }
         let engine = || self.engine.as_ref().is_some_and(|inbox| inbox.ring.depth() > ENGINE_BACKLOG);
-        if !self.feed.patient() || !(congested || engine()) {
-            self.waiting_since_ns = None;
+        let Some(patience) = self.feed.patience().filter(|_| congested || engine()) else {
+            self.waiting_until_ns = None;
             return false;
-        }
-        now_ns < *self.waiting_since_ns.get_or_insert(now_ns) + PATIENCE_NS
+        };
+        now_ns < *self.waiting_until_ns.get_or_insert(now_ns + patience.as_nanos() as u64)
     }
 }
 
@@ -273,10 +272,10 @@ impl Duty {
     /// How long the thread may sleep.
     fn sleep_time(&self) -> Duration {
         let now_ns = self.clock.now_ns();
-        let feed = self.feed.as_ref().map_or(u64::MAX, |part| match part.waiting_since_ns {
-            Some(since_ns) if now_ns < since_ns + PATIENCE_NS => match &self.writer {
+        let feed = self.feed.as_ref().map_or(u64::MAX, |part| match part.waiting_until_ns {
+            Some(until_ns) if now_ns < until_ns => match &self.writer {
                 // It waits for tabs, whose sockets wake the thread.
-                Some(writer) if writer.is_congested() => since_ns + PATIENCE_NS,
+                Some(writer) if writer.is_congested() => until_ns,
                 _ => now_ns + LOOK_AGAIN_NS,
             },
             _ => part.feed.due_ns().unwrap_or(u64::MAX),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use support::client::Client;
 use support::eventually_true;
 use support::gateway::{Running, settings, start, start_with};
@@ -83,8 +84,8 @@ impl Feed for Gated {
         if self.1.load(Ordering::Relaxed) { self.0.due_ns() } else { Some(0) }
     }
 
-    fn patient(&self) -> bool {
-        self.0.patient()
+    fn patience(&self) -> Option<Duration> {
+        self.0.patience()
     }
 
     fn market_time(&self) -> MarketTime {

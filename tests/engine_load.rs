@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::client::Client;
-use support::eventually_true;
 use support::gateway::{Running, settings, start};
+use support::{eventually, eventually_true};
 use tickfan::engine::Engine;
 use tickfan::engine::command::{Topic, Wish};
 use tickfan::engine::view::{Subscriber, Wording};
@@ -137,7 +137,8 @@ impl Load {
         let all = || self.gateway.app.with_histograms(|collector| collector.since_start().of(Stop::Total).clone());
         let before = all();
         std::thread::sleep(Duration::from_secs(seconds));
-        let mut since = all();
+        // What was counted comes in once a second.
+        let mut since = eventually("ticks were delivered", || Some(all()).filter(|now| now.len() > before.len()));
         since.subtract(&before).unwrap();
         (since.value_at_quantile(0.5) as f64 / 1e3, since.value_at_quantile(0.99) as f64 / 1e3)
     }
@@ -217,7 +218,6 @@ fn tabs_get_their_ticks_while_the_engine_works() {
             busy.1,
             busy.0 / idle.0
         );
-        assert!(idle.0 > 0.0 && busy.0 > 0.0, "ticks were delivered");
     }
     ratios.sort_by(f64::total_cmp);
     println!("median of {pairs} pairs: {:.2} times", ratios[ratios.len() / 2]);

@@ -156,19 +156,20 @@ fn requests_that_would_block_are_kept_and_merged() {
 
 #[test]
 fn silence_ends_the_connection() {
-    let watchdog = Duration::from_millis(300);
-    let mut bench = Bench::with(vec![], |settings| settings.watchdog = watchdog);
+    let watchdog = Duration::from_secs(10);
+    let mut bench = Bench::by_hand(|settings| settings.watchdog = watchdog);
     let mut peer = bench.peer();
     // A ping every now and then is enough to live, and is answered.
-    let began = Instant::now();
-    while began.elapsed() < watchdog * 2 {
+    for _ in 0..4 {
+        bench.clock.advance(watchdog - Duration::from_nanos(1));
         peer.say(Message::Ping("tick".into()));
         assert_eq!(bench.until(|_| peer.heard()), Message::Pong("tick".into()));
-        bench.idle(watchdog / 10);
     }
-    let silent = Instant::now();
+    bench.clock.advance(watchdog - Duration::from_nanos(1));
+    bench.idle(Duration::from_millis(20));
+    assert_eq!(bench.status.snapshot().reconnects, 0);
+    bench.clock.advance(Duration::from_nanos(1));
     let _again = bench.peer();
-    assert!(silent.elapsed() >= watchdog - watchdog / 5);
     assert_eq!(bench.status.snapshot().reconnects, 1);
 }
 
@@ -221,13 +222,13 @@ fn an_early_end_after_a_tick_is_no_suspicion() {
 fn a_rate_limit_is_waited_out() {
     let wait = Duration::from_millis(400);
     let refusal = Answer::Refuse(429, String::new());
+    let began = Instant::now();
     let mut bench = Bench::with(vec![refusal], |settings| settings.waits.rate_limited = wait);
     bench.call();
-    let refused = Instant::now();
     bench.until_state(KiteState::RateLimited);
     assert!(bench.status.snapshot().next_attempt_in_ms.is_some());
     bench.peer();
-    assert!(refused.elapsed() >= wait - Duration::from_millis(5), "{:?}", refused.elapsed());
+    assert!(began.elapsed() >= wait, "{:?}", began.elapsed());
     assert_eq!(Settings::new(vec![]).waits.rate_limited, Duration::from_secs(60));
 }
 
@@ -235,7 +236,7 @@ fn a_rate_limit_is_waited_out() {
 fn other_failures_are_retried_and_named() {
     let answers = vec![Answer::Refuse(400, "bad".to_owned()), Answer::Refuse(502, String::new()), Answer::Hang];
     let mut bench = Bench::with(answers, |settings| {
-        settings.waits.handshake = Duration::from_secs(1);
+        settings.waits.handshake = Duration::from_secs(4);
         settings.waits.backoff_first = Duration::from_millis(200);
     });
     let mut calls = Vec::new();

@@ -262,17 +262,22 @@ fn a_lost_connection_is_told_and_its_return_with_the_first_packet() {
 
 #[test]
 fn silence_is_told_before_the_watchdog_bites_and_a_heartbeat_is_no_silence() {
-    let mut bench = Bench::with(vec![], |settings| settings.stale = Duration::from_millis(200));
+    let mut bench = Bench::by_hand(|settings| settings.stale = Duration::from_millis(200));
     bench.demand(&[(A, FULL)]);
     let mut peer = accepted(&mut bench);
     bench.until(|bench| (bench.status.snapshot().subscribed == 1).then_some(()));
-    for _ in 0..12 {
-        peer.send(&[0]);
-        bench.idle(Duration::from_millis(100));
+    for _ in 0..4 {
+        // Half a second more than is stale: heartbeats may be late.
+        bench.clock.advance(Duration::from_millis(699));
+        bench.hear(&mut peer, &[0]);
     }
+    bench.clock.advance(Duration::from_millis(699));
+    bench.idle(Duration::from_millis(20));
     assert!(bench.outages.try_recv().is_err(), "it is alive, though nothing ticks");
+    bench.clock.advance(Duration::from_millis(1));
     assert!(matches!(bench.until(|bench| bench.outages.try_recv().ok()), Outage::Begun { .. }));
     assert_eq!(bench.status.snapshot().state, KiteState::Live, "the connection is still given a chance");
+    bench.clock.advance(Duration::from_millis(10));
     peer.send(&tick(A, 1));
     assert!(matches!(bench.until(|bench| bench.outages.try_recv().ok()), Outage::Over(_)));
 }

@@ -18,12 +18,12 @@ const TOKEN: InstrumentToken = InstrumentToken(408_065);
 /// Messages that have been waiting upstream, one packet each, with a price of their own.
 struct Backlog {
     messages: VecDeque<Vec<u8>>,
-    patient: bool,
+    patience: Option<Duration>,
 }
 
 impl Backlog {
-    fn of(count: i32, patient: bool) -> Self {
-        Self { messages: (1..=count).map(message).collect(), patient }
+    fn of(count: i32, patience: Option<Duration>) -> Self {
+        Self { messages: (1..=count).map(message).collect(), patience }
     }
 }
 
@@ -53,8 +53,8 @@ impl Feed for Backlog {
         (!self.messages.is_empty()).then_some(0)
     }
 
-    fn patient(&self) -> bool {
-        self.patient
+    fn patience(&self) -> Option<Duration> {
+        self.patience
     }
 }
 
@@ -67,7 +67,7 @@ fn plane(feed: Backlog, clock: &Clock) -> Plane {
 #[test]
 fn a_burst_reaches_a_tab_that_reads_whole() {
     let clock = Clock::manual(0);
-    let mut plane = plane(Backlog::of(5_000, false), &clock);
+    let mut plane = plane(Backlog::of(5_000, None), &clock);
     while plane.duty.cycle() {
         plane.drain();
     }
@@ -77,16 +77,16 @@ fn a_burst_reaches_a_tab_that_reads_whole() {
 
 #[test]
 fn what_has_waited_upstream_is_taken_in_at_once() {
-    for patient in [false, true] {
+    for patience in [None, Some(Duration::from_secs(1))] {
         let clock = Clock::manual(0);
-        let mut plane = plane(Backlog::of(5_000, patient), &clock);
+        let mut plane = plane(Backlog::of(5_000, patience), &clock);
         plane.duty.cycle();
         let taken = plane.feed_counters.messages.get();
         assert!((1..1_000).contains(&taken), "{taken}: the writers have their turn in between");
         clock.advance(Duration::from_millis(21));
         plane.duty.cycle();
         let (more, conflated) = (plane.feed_counters.messages.get() - taken, plane.feed_counters.conflated.get());
-        if patient {
+        if patience.is_some() {
             assert_eq!((more, conflated), (taken, 0), "a tape waits, and nothing of it may be lost");
         } else {
             assert_eq!(more, 5_000 - taken);

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::eventually_true;
 use support::gateway::{Running, WAYS, settings, start};
 use support::script::Script;
 use support::ticks::{INFY, NIFTY_50, RELIANCE, TCS, full, index, price_of, quote};
+use support::{PATIENCE, eventually_true};
 use tickfan::market::{Mode, Tick};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -367,7 +367,8 @@ fn a_throttle_spaces_the_messages_of_a_token_and_the_last_value_comes() {
     // The server's clock of spacing starts after this, so a lower bound holds however late this thread reads.
     let began = Instant::now();
     let mut arrivals: Vec<u32> = Vec::new();
-    while began.elapsed() < THROTTLE * 6 {
+    while arrivals.len() < 5 {
+        assert!(began.elapsed() < PATIENCE, "too few: {arrivals:?}");
         number += 1;
         script.push(&[full(INFY, number)]);
         if let Some(tick) = tab.next_within(Duration::from_millis(2)) {
@@ -389,7 +390,7 @@ fn a_throttle_spaces_the_messages_of_a_token_and_the_last_value_comes() {
         arrivals.push(tab.next()["volume_traded"].as_u64().unwrap() as u32);
     }
     assert!(began.elapsed() >= THROTTLE * (arrivals.len() as u32 - 1), "{arrivals:?}");
-    assert!(arrivals.len() >= 4 && arrivals.is_sorted_by(|a, b| a < b), "{arrivals:?}");
+    assert!(arrivals.is_sorted_by(|a, b| a < b), "{arrivals:?}");
     tab.expect_silence();
     let held = gateway.app.writer_counters[0].throttled.get();
     assert_eq!(arrivals.len() as u64 + held, u64::from(number), "what was not sent was held back");
@@ -492,9 +493,9 @@ fn a_heartbeat_comes_although_nothing_happens() {
     let mut quick = settings();
     quick.writer.heartbeat_ns = 64_000_000;
     let gateway = start(quick, script.source(&[]));
+    let began = Instant::now();
     let (mut silent, mut packed) = (gateway.client(), gateway.client());
     packed.say(&json!({"action": "subscribe", "format": "msgpack"}));
-    let began = Instant::now();
     let times: Vec<f64> = (0..4)
         .map(|_| {
             let heartbeat = silent.next();
@@ -604,6 +605,7 @@ fn a_feed_that_sends_everything_anyway_keeps_its_values_warm() {
     script.until_wanted(&[].into());
     let reply = tab.subscribe(&[INFY], json!({}));
     assert_eq!(reply["tokens"], json!(["408065"]));
-    let snapshot = tab.next_within(Duration::from_secs(2)).expect("the value is still kept up to date");
+    // It would not come if the value were not kept up to date.
+    let snapshot = tab.next();
     assert_eq!((&snapshot["snapshot"], &snapshot["volume_traded"]), (&json!(true), &json!(1)));
 }

@@ -15,6 +15,7 @@ use support::ticks::{full, message};
 use support::{PATIENCE, eventually_true};
 use tickfan::clock::Clock;
 use tickfan::duty::Idle;
+use tickfan::feed::Feed;
 use tickfan::feed::market::{MarketFeed, MarketOptions};
 use tickfan::feed::tape::{Speed, TapeFeed, TapeOptions, TapeProgress};
 use tickfan::gateway::{FeedSource, Settings, Threads};
@@ -45,9 +46,12 @@ fn make(path: &Path) {
     tape.flush().unwrap();
 }
 
+/// A tape that waits for its readers as long as the tests do.
 fn play(path: &Path, speed: Speed, settings: Settings) -> (Running, Arc<TapeProgress>) {
-    let mut options = TapeOptions::new(path);
-    options.speed = speed;
+    play_with(TapeOptions { speed, patience: PATIENCE, ..TapeOptions::new(path) }, settings)
+}
+
+fn play_with(options: TapeOptions, settings: Settings) -> (Running, Arc<TapeProgress>) {
     let feed = TapeFeed::open(options).unwrap();
     let progress = feed.progress();
     let status = FeedStatus(Arc::new(|| json!({"name": "tape"})));
@@ -158,7 +162,8 @@ fn a_reader_that_stopped_is_not_waited_for_long_and_costs_no_time_afterwards() {
     make(&path);
     let mut small = settings();
     small.accept.send_buffer = Some(4_096);
-    let (gateway, progress) = play(&path, Speed::Max, small);
+    let options = TapeOptions { speed: Speed::Max, ..TapeOptions::new(&path) };
+    let (gateway, progress) = play_with(options, small);
     let mut frozen = Client::with_receive_buffer(gateway.address, 4_096);
     frozen.subscribe(&all_tokens(), json!({"mode": "full"}));
     eventually_true("the tape goes on without the frozen tab", || progress.finished());
@@ -172,14 +177,36 @@ fn a_reader_that_stopped_is_not_waited_for_long_and_costs_no_time_afterwards() {
     assert_eq!(last.len(), TOKENS as usize);
 }
 
+/// A market with a clock that each poll moves on by a millisecond.
+struct Timed(MarketFeed, Clock);
+
+impl Feed for Timed {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn universe(&self) -> Vec<InstrumentToken> {
+        self.0.universe()
+    }
+
+    fn poll(&mut self, now_ns: u64, budget: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+        self.1.advance(Duration::from_millis(1));
+        self.0.poll(now_ns, budget, sink)
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        self.0.due_ns()
+    }
+}
+
 #[test]
 fn what_is_recorded_is_replayed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("market.tape");
-    let clock = Clock::system();
+    let clock = Clock::manual(1_762_257_900_000_000_000);
     let mut options = MarketOptions::new(1_762_257_900);
     (options.rate, options.instruments) = (5_000, 50);
-    let mut feed = MarketFeed::new(options).unwrap();
+    let mut feed = Timed(MarketFeed::new(options).unwrap(), clock.clone());
     let mut poll = mio::Poll::new().unwrap();
     let stop = AtomicBool::new(false);
     let length = Some(Duration::from_millis(400));
@@ -187,7 +214,7 @@ fn what_is_recorded_is_replayed() {
     let recorded = record(&mut feed, &mut poll, &clock, recording, |_| {}).unwrap();
     let found = scan(&path).unwrap();
     assert_eq!((found.messages, found.broken), (recorded.messages, 0));
-    assert_eq!((found.packets, found.tokens.len()), (feed.counters().ticks(), 50));
+    assert_eq!((found.packets, found.tokens.len()), (feed.0.counters().ticks(), 50));
 
     // What a tab in mode full must see of it, token by token.
     let mut expected: BTreeMap<String, Vec<f64>> = BTreeMap::new();

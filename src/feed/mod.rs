@@ -10,6 +10,7 @@ pub mod tape;
 
 use crate::clock::MarketTime;
 use crate::market::InstrumentToken;
+use std::time::Duration;
 
 pub use crate::market::Demand;
 
@@ -48,10 +49,10 @@ pub trait Feed: Send {
     /// a time in the past for "at once".
     fn due_ns(&self) -> Option<u64>;
 
-    /// Whether the feed can wait for readers: true for a tape that is replayed as fast as possible, which is then
-    /// polled only while no reading tab is behind.
-    fn patient(&self) -> bool {
-        false
+    /// How long the feed waits for tabs that are behind and do not read; `None` when it cannot wait at all. A tape that
+    /// is replayed as fast as possible can, and is polled only while no reading tab is behind.
+    fn patience(&self) -> Option<Duration> {
+        None
     }
 
     /// Where the feed says what time its messages are from, if that is not now.

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Demand, Feed};
 use crate::clock::MarketTime;
@@ -165,8 +166,8 @@ impl Feed for TapeFeed {
         }
     }
 
-    fn patient(&self) -> bool {
-        self.options.speed == Speed::Max
+    fn patience(&self) -> Option<Duration> {
+        (self.options.speed == Speed::Max).then_some(self.options.patience)
     }
 
     fn market_time(&self) -> MarketTime {

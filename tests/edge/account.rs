@@ -69,9 +69,9 @@ fn what_is_wanted_most_is_known() {
     one.subscribe(&[INFY, RELIANCE], json!({}));
     two.subscribe(&[INFY], json!({}));
     one.close();
-    let report = eventually("a session has ended", || {
+    let report = eventually("a session has ended, and all is counted", || {
         let report = get(gateway.address, "/stats/subscriptions").json();
-        (report["day"]["sessions_ended"]["count"] == 1).then_some(report)
+        (report["day"]["sessions_ended"]["count"] == 1 && report["day"]["subscriptions"] == 3).then_some(report)
     });
     for span in ["minute", "hour", "day"] {
         assert_eq!(report[span]["subscriptions"], 3, "{report}");

@@ -48,6 +48,7 @@ fn row_18_an_address_has_so_many_waiting_connections_and_others_have_theirs() {
     assert_eq!(gateway.app.edge.counters.address_full.load(Ordering::Relaxed), 1);
     // A session is no longer one that waits.
     let _tabs: Vec<_> = (0..20).map(|_| gateway.client()).collect();
+    eventually_true("they wait no more", || gateway.app.edge.lobby.len() == 20);
     let _more: Vec<_> = (0..10).map(|_| connect_from("127.0.0.3", gateway.address)).collect();
     eventually_true("all places are taken", || gateway.app.edge.lobby.len() == 30);
     ends_unanswered(&mut connect_from("127.0.0.4", gateway.address));

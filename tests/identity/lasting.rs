@@ -13,7 +13,7 @@ use tickfan::secret::Secret;
 
 use crate::support::client::{Client, get, post};
 use crate::support::gateway::{settings, start_behind_with};
-use crate::support::keys::{by_secret, key_of, now, shared};
+use crate::support::keys::{by_secret, key_of, shared};
 use crate::support::script::Script;
 use crate::{Bench, gateway, tab};
 
@@ -64,7 +64,7 @@ fn what_was_revoked_stays_so_over_a_restart() {
 fn a_ticket_ends_with_its_token() {
     let bench = Bench::new(by_secret(Policy::Required));
     let ticket = |seconds| {
-        let who = bench.identify(&shared("ann@x", json!({"exp": now() + seconds}))).unwrap();
+        let who = bench.identify(&shared("ann@x", json!({"exp": bench.now() + seconds}))).unwrap();
         bench.gate.issue_ticket(who).unwrap()
     };
     let (brief, long) = (ticket(1), ticket(60));

@@ -10,7 +10,7 @@ use tickfan::identity::permissions::Permissions;
 use tickfan::identity::principal::Proof;
 use tickfan::identity::refusal::Refusal;
 
-use crate::support::keys::{KeyServer, Pair, SECRET, claims, now, shared, shared_issuer};
+use crate::support::keys::{KeyServer, Pair, SECRET, claims, shared, shared_issuer};
 use crate::{Bench, token_of};
 
 #[test]
@@ -126,7 +126,7 @@ fn forged_tokens_are_refused() {
 #[test]
 fn checks_that_libraries_leave_off_are_on() {
     let bench = Bench::of(vec![shared_issuer()]);
-    let (now, far) = (now(), 9_007_199_254_740_992_u64);
+    let (now, far) = (bench.now(), 9_007_199_254_740_992_u64);
     for (changes, refusal) in [
         (json!({"exp": null}), Refusal::Claims),
         (json!({"iss": null}), Refusal::Claims),

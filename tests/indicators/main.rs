@@ -106,17 +106,19 @@ impl Bench {
         })
     }
 
-    /// All of a tab's updates while so many trades happen.
+    /// All of a tab's updates while so many trades happen, or more until each of `wanted` has come: of those and of
+    /// nothing else.
     #[track_caller]
-    fn updates(&self, tab: &mut Client, trades: usize) -> Vec<Value> {
-        let mut all = Vec::new();
-        for _ in 0..trades {
+    fn updates(&self, tab: &mut Client, trades: usize, wanted: &[&str]) -> Vec<Value> {
+        let (mut all, mut traded) = (Vec::new(), 0);
+        eventually("each of the indicators", || {
             self.trade();
-            while let Some(message) = tab.next_within(Duration::from_millis(10)) {
-                all.push(message);
-            }
-        }
+            traded += 1;
+            all.extend(std::iter::from_fn(|| tab.next_within(Duration::from_millis(10))));
+            (traded >= trades && ids(&all).is_superset(&wanted.iter().copied().collect())).then_some(())
+        });
         assert!(all.iter().all(|message| message["type"] == "indicator_update"), "{all:?}");
+        assert_eq!(ids(&all), wanted.iter().copied().collect());
         all
     }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use tickfan::clock::Clock;
 use tickfan::feed::kite::{self, Credentials, Keys, KiteFeed, KiteState, KiteStatus, Notice, Settings, Source};
 use tickfan::feed::{Demand, Feed, Outage};
 use tickfan::kite::packet::MessageBuilder;
@@ -25,7 +26,7 @@ pub struct Bench {
     pub server: KiteServer,
     pub feed: Option<KiteFeed>,
     poll: mio::Poll,
-    started: Instant,
+    pub clock: Clock,
     pub budget: usize,
     /// Binary messages so far, and the number of the poll that brought each.
     pub received: Vec<(usize, Vec<u8>)>,
@@ -46,6 +47,15 @@ impl Bench {
 
     /// With answers for the first connections, and settings changed from quick ones.
     pub fn with(answers: Vec<Answer>, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_clock(Clock::system(), answers, change)
+    }
+
+    /// With a clock that the test moves, settings changed from quick ones.
+    pub fn by_hand(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_clock(Clock::manual(0), Vec::new(), change)
+    }
+
+    fn with_clock(clock: Clock, answers: Vec<Answer>, change: impl FnOnce(&mut Settings)) -> Self {
         log();
         let server = KiteServer::start();
         answers.into_iter().for_each(|answer| server.answer(answer));
@@ -58,9 +68,9 @@ impl Bench {
         change(&mut settings);
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), WAKE).unwrap();
-        let started = Instant::now();
-        let clock = move || started.elapsed().as_nanos() as u64;
-        let (mut feed, mut connector) = kite::feed(settings, clock, move || waker.wake().unwrap());
+        let feeds_clock = clock.clone();
+        let (mut feed, mut connector) =
+            kite::feed(settings, move || feeds_clock.now_ns(), move || waker.wake().unwrap());
         feed.register(poll.registry(), FEED).unwrap();
         let (status, notices) = (connector.status(), connector.notices());
         let (keys, outages) = (connector.keys(), connector.outages().unwrap());
@@ -71,7 +81,7 @@ impl Bench {
             server,
             feed: Some(feed),
             poll,
-            started,
+            clock,
             budget: 10_000,
             received: Vec::new(),
             polls: 0,
@@ -88,7 +98,7 @@ impl Bench {
     /// One turn of the duty cycle: the feed is polled only on an event or when it is due, so a lost edge shows.
     pub fn turn(&mut self) {
         let Some(feed) = &mut self.feed else { return std::thread::yield_now() };
-        let now = || self.started.elapsed().as_nanos() as u64;
+        let now = || self.clock.now_ns();
         let most = Duration::from_millis(5);
         let wait = feed.due_ns().map_or(most, |due| Duration::from_nanos(due.saturating_sub(now())).min(most));
         let mut events = mio::Events::with_capacity(8);
@@ -114,7 +124,15 @@ impl Bench {
         while !events.iter().any(|event| event.token() == FEED) {
             self.poll.poll(&mut events, None).unwrap();
         }
-        self.poll_at((self.started.elapsed() + time).as_nanos() as u64);
+        self.poll_at(self.clock.now_ns() + time.as_nanos() as u64);
+    }
+
+    /// Turns until the feed has read something that `peer` sends now.
+    #[track_caller]
+    pub fn hear(&mut self, peer: &mut Peer, bytes: &[u8]) {
+        let before = self.status.snapshot().bytes;
+        peer.send(bytes);
+        self.until(|bench| (bench.status.snapshot().bytes > before).then_some(()));
     }
 
     /// Turns until `done` gives something.

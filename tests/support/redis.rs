@@ -1,8 +1,9 @@
 //! A real Redis server on a free port.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tickfan::gateway::SessionStore;
 use tickfan::resume::vault::VaultSettings;
@@ -57,8 +58,10 @@ impl RedisServer {
             command.args(["--tls-ca-cert-file", &file("crt")]);
         }
         let mut child = command.current_dir(self.dir.path()).stdout(Stdio::null()).spawn().unwrap();
+        // Whoever else took the port meanwhile has another number.
+        let its_own = format!("process_id:{}\r\n", child.id());
         let up = eventually("the Redis server answers or ends", || {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok_and(|mut tcp| tcp.write_all(b"PING\r\n").is_ok()) {
+            if greeting(self.port).is_ok_and(|text| text.contains(&its_own)) {
                 return Some(true);
             }
             child.try_wait().unwrap().map(|_| false)
@@ -114,6 +117,16 @@ impl RedisServer {
         eventually_true("Redis has the keys", || self.ask::<Vec<String>>(&["KEYS", pattern]).len() == count);
         self.ask(&["KEYS", pattern])
     }
+}
+
+/// What a Redis server at that port tells about itself.
+fn greeting(port: u16) -> std::io::Result<String> {
+    let mut tcp = TcpStream::connect(("127.0.0.1", port))?;
+    tcp.set_read_timeout(Some(Duration::from_secs(1)))?;
+    tcp.write_all(b"INFO server\r\nQUIT\r\n")?;
+    let mut text = String::new();
+    tcp.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 impl Drop for RedisServer {

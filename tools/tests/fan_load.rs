@@ -18,7 +18,7 @@ fn run(fault: &str, more: &[&str]) -> (i32, Value) {
 #[test]
 fn an_honest_relay_passes() {
     let file = tempfile();
-    let (code, report) = run("none", &["--hgrm", &file]);
+    let (code, report) = run("none", &["--rate", "500", "--hgrm", &file]);
     assert_eq!((code, &report["faults"]), (0, &Value::Array(Vec::new())), "{report}");
     // Every tick goes to 20 * 6 / 30 tabs, in the warm-up too.
     assert_eq!(report["healthy"]["delivered"].as_u64(), report["published"]["ticks"].as_u64().map(|ticks| ticks * 4));
@@ -40,14 +40,15 @@ fn every_fault_is_seen() {
 
 #[test]
 fn in_ltp_mode_leaks_are_still_seen() {
-    let (code, report) = run("none", &["--mode", "ltp"]);
+    let (code, report) = run("none", &["--mode", "ltp", "--rate", "500"]);
     assert_eq!((code, &report["healthy"]["latency_us"]), (0, &Value::Null), "{report}");
     assert_eq!(run("leak", &["--mode", "ltp"]).0, 1);
 }
 
 #[test]
 fn slow_tabs_are_told_apart_and_end_with_the_latest_values() {
-    let slow = ["--slow", "4", "--slow-seconds", "0.6", "--slow-receive-buffer", "4096", "--rate", "20000"];
+    let slow =
+        ["--slow", "4", "--seconds", "2", "--slow-seconds", "1.5", "--slow-receive-buffer", "4096", "--rate", "20000"];
     // A rate that fills sockets is more than a busy machine keeps up with: then healthy tabs lose ticks too.
     let (code, report) = run("none", &[&slow[..], &["--allow-loss"]].concat());
     assert_eq!((code, &report["slow"]["tabs"]), (0, &Value::from(4)), "{report}");

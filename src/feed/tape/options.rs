@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// What to play, and how.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,12 +16,15 @@ pub struct TapeOptions {
     pub looped: bool,
     /// When it begins.
     pub start: Start,
+    /// As fast as possible: how long it waits for tabs that are behind and do not read; a second by default.
+    pub patience: Duration,
 }
 
 impl TapeOptions {
     /// The defaults: once, at the recorded pace, from the first subscriber on.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), speed: Speed::default(), looped: false, start: Start::default() }
+        let (speed, start) = (Speed::default(), Start::default());
+        Self { path: path.into(), speed, looped: false, start, patience: Duration::from_secs(1) }
     }
 }
 

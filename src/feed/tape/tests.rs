@@ -2,6 +2,7 @@ use super::*;
 use crate::kite::packet::{MessageBuilder, decode, packets};
 use crate::market::{Mode, Tick};
 use crate::tape::TapeWriter;
+use std::time::Duration;
 
 const MS: u64 = 1_000_000;
 
@@ -55,7 +56,7 @@ fn the_first_subscriber_starts_it_and_messages_come_when_due() {
     assert_eq!((prices(&mut feed, 110 * MS, 9), feed.due_ns()), (vec![2, 3, 4], Some(150 * MS)));
     assert_eq!((progress.records(), progress.total(), progress.finished()), (3, 4, false));
     assert_eq!((prices(&mut feed, 151 * MS, 9), feed.due_ns()), (vec![5], None));
-    assert!(progress.started() && progress.finished() && !feed.patient());
+    assert!(progress.started() && progress.finished() && feed.patience().is_none());
     assert_eq!(prices(&mut feed, 999 * MS, 9), [0i32; 0]);
 }
 
@@ -80,7 +81,7 @@ fn twice_the_speed_halves_the_offsets() {
 #[test]
 fn as_fast_as_possible_is_patient_and_bounded_by_the_budget() {
     let (_folder, mut feed) = tape(|options| (options.start, options.speed) = (Start::AtOnce, Speed::Max));
-    assert!(feed.patient());
+    assert_eq!(feed.patience(), Some(Duration::from_secs(1)));
     assert_eq!((prices(&mut feed, 0, 2), feed.due_ns()), (vec![1, 2], Some(0)));
     assert_eq!(prices(&mut feed, 0, 100), [3, 4, 5]);
     assert_eq!(feed.due_ns(), None);

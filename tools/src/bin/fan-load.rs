@@ -20,7 +20,9 @@ use tickfan_tools::load::upstream::Upstream;
 /// Longest wait for subscriptions to be answered and to reach the upstream.
 const SUBSCRIBE_LIMIT_NS: u64 = 30_000_000_000;
 /// After the last tick, silence of this length means that everything has arrived.
-const SILENCE_NS: u64 = 500_000_000;
+const SILENCE: Duration = Duration::from_millis(500);
+/// How long it is listened to at once.
+const TURN: Duration = Duration::from_millis(20);
 /// But no longer than this.
 const DRAIN_LIMIT_NS: u64 = 15_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -328,13 +330,13 @@ impl Run {
         }
         self.fleet.pause(false);
         let begin_ns = self.clock.now_ns();
-        let mut heard_ns = begin_ns;
+        let mut silent = Duration::ZERO;
         // A foreign upstream never falls silent.
-        let limit_ns = if ours { DRAIN_LIMIT_NS } else { SILENCE_NS };
-        while self.clock.now_ns() < (heard_ns + SILENCE_NS).min(begin_ns + limit_ns) {
-            if self.fleet.turn(Duration::from_millis(20))? > 0 {
-                heard_ns = self.clock.now_ns();
-            }
+        let limit_ns = if ours { DRAIN_LIMIT_NS } else { SILENCE.as_nanos() as u64 };
+        while silent < SILENCE && self.clock.now_ns() < begin_ns + limit_ns {
+            let heard = self.fleet.turn(TURN)? > 0;
+            // Not by the clock: a client that was held up has not listened.
+            silent = if heard { Duration::ZERO } else { silent + TURN };
         }
         Ok(())
     }
