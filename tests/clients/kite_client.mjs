@@ -20,6 +20,7 @@ function plain(value) {
 
 const ticker = new KiteTicker({ api_key, access_token, root });
 const wishes = [];
+let holds = false;
 const METHODS = { subscribe: "subscribe", unsubscribe: "unsubscribe", set_mode: "setMode" };
 const ask = ([order, ...rest]) => ticker[METHODS[order]](...rest);
 
@@ -32,16 +33,22 @@ ticker.on("message", (data) => {
   else tell("message", { bytes: data.byteLength });
 });
 ticker.on("ticks", (ticks) => tell("ticks", { ticks: plain(ticks) }));
-ticker.on("close", (event) => tell("close", { code: event.code, reason: String(event.reason) }));
+ticker.on("close", (event) => {
+  tell("close", { code: event.code, reason: String(event.reason) });
+  // The client tries only once to come back, a second later: when the test lets it go on, the gateway is there.
+  if (holds) process.kill(process.pid, "SIGSTOP");
+});
 ticker.on("error", (event) => tell("error", { code: -1, reason: String(event.message) }));
 ticker.on("reconnect", (attempts) => tell("reconnect", { attempts }));
 
-// What the test says: `wish` is asked for at each connection, everything else now.
+// What the test says. Before `connect`: each `wish`, asked for at each connection, and `hold`, which stops the process
+// when its connection is closed. Everything else is asked for now.
 const orders = createInterface({ input: process.stdin });
 orders.on("line", (line) => {
   const [order, ...rest] = JSON.parse(line);
   if (order === "wish") wishes.push(rest);
+  else if (order === "hold") holds = true;
+  else if (order === "connect") ticker.connect();
   else ask([order, ...rest]);
 });
 orders.on("close", () => process.exit(0));
-ticker.connect();

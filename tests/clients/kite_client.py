@@ -1,4 +1,4 @@
-"""The official Python client, unchanged but for its root: told what to do, and telling what happens, one JSON a line."""
+"""The official Python client, unchanged but for its root: told what to do and telling what happens, one JSON a line."""
 
 import datetime
 import json
@@ -36,7 +36,8 @@ wishes = []
 
 
 class Orders(LineReceiver):
-    """What the test says: `wish` is asked for at each connection, everything else now."""
+    """What the test says. Before `connect`: each `wish`, asked for at each connection. `drop` cuts the connection,
+    everything else is asked for now."""
 
     delimiter = b"\n"
     MAX_LENGTH = 1 << 20
@@ -45,6 +46,8 @@ class Orders(LineReceiver):
         order, *rest = json.loads(line)
         if order == "wish":
             wishes.append(rest)
+        elif order == "connect":
+            ticker.connect()
         elif order == "drop":
             ticker.ws.transport.abortConnection()
         else:
@@ -81,4 +84,4 @@ ticker.on_error = lambda _, code, reason: tell("error", code=code, reason=reason
 ticker.on_reconnect = lambda _, attempts: tell("reconnect", attempts=attempts)
 orders = Orders()
 stdio.StandardIO(orders)
-ticker.connect()
+reactor.run()

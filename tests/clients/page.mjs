@@ -5,6 +5,9 @@ import { parseArgs } from "node:util";
 
 const { chromium } = createRequire(import.meta.url)("playwright-core");
 
+/** After which what has not come is a failure. Only ever spent by a test that fails. */
+const PATIENCE_MS = 30_000;
+
 const { values: options } = parseArgs({
   options: {
     url: { type: "string" },
@@ -25,18 +28,28 @@ function ok(message) {
 
 const browser = await chromium.launch({
   executablePath: options.chromium,
+  timeout: 2 * PATIENCE_MS,
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
 });
 const complaints = [];
+/** Pages that were closed: what they had asked for fails then, which is no complaint. */
+const left = new Set();
 
 async function open(settings) {
   const page = await browser.newPage(settings);
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(PATIENCE_MS);
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("requestfailed", (request) => complaints.push(`${request.url()}: ${request.failure()?.errorText}`));
+  page.on("requestfailed", (request) => {
+    if (!left.has(page)) complaints.push(`${request.url()}: ${request.failure()?.errorText}`);
+  });
   await page.goto(`${options.url}/`);
   return page;
+}
+
+async function close(page) {
+  left.add(page);
+  await page.close();
 }
 
 /** Waits until the cell's text has changed `times` times from a first price. */
@@ -44,7 +57,7 @@ async function moves(page, symbol, times) {
   const cell = page.locator(`[data-price="${symbol}"]`);
   await cell.waitFor();
   const seen = new Set();
-  for (const end = Date.now() + 20_000; Date.now() < end && seen.size <= times; await page.waitForTimeout(20)) {
+  for (const end = Date.now() + PATIENCE_MS; Date.now() < end && seen.size <= times; await page.waitForTimeout(20)) {
     const text = await cell.textContent();
     if (/\d/.test(text)) seen.add(text);
   }
@@ -68,7 +81,7 @@ try {
   await page.locator("#found li").filter({ has: page.getByText("RELIANCE", { exact: true }) }).first().click();
   await moves(page, "RELIANCE", 1);
   ok("an instrument can be removed, found and added again");
-  await page.close();
+  await close(page);
 
   const phone = await open({ viewport: { width: 360, height: 740 }, colorScheme: "dark", hasTouch: true });
   await moves(phone, "RELIANCE", 1);
@@ -76,9 +89,10 @@ try {
   await phone.locator(".depth tbody tr").nth(4).waitFor();
   const [width, room] = await phone.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
   if (width > room) fail(`on a phone the page is ${width} pixels wide, the screen ${room}`);
-  if (options.screenshot) await phone.screenshot({ path: options.screenshot.replace(/(\.png)?$/, "-phone.png"), fullPage: true });
+  const path = options.screenshot?.replace(/(\.png)?$/, "-phone.png");
+  if (path) await phone.screenshot({ path, fullPage: true });
   ok("it fits a phone");
-  await phone.close();
+  await close(phone);
 
   if (complaints.length) fail(`the console says: ${complaints.join(" | ")}`);
   ok("nothing was said on the console");

@@ -9,8 +9,8 @@ import urllib.request
 import msgpack
 import websockets
 
-PATIENCE = 5.0
-"""Seconds after which a reply that has not come is a failure."""
+PATIENCE = 20.0
+"""Seconds after which what has not come is a failure. Only ever spent by a test that fails."""
 
 
 class Failure(Exception):
@@ -45,17 +45,28 @@ def decode(message):
     return json.loads(message)
 
 
+async def connect(url, path, max_queue=None):
+    """A WebSocket. The library's default of 16 waiting messages would let its own flow control be taken for a slow
+    gateway."""
+    address = url.replace("http://", "ws://", 1) + path
+    return await websockets.connect(
+        address, max_queue=max_queue, compression=None, ping_interval=None, open_timeout=PATIENCE
+    )
+
+
 class Tab:
-    """A connection. Messages keep their arrival time, in seconds of the monotonic clock, under `at`."""
+    """A connection. Messages keep their arrival time, in seconds of the monotonic clock under `at`, of the wall clock
+    under `at_unix`.
+
+    A machine can hold a program up for seconds: a test waits for what must come and bounds no arrival from above.
+    """
 
     def __init__(self, socket):
         self.socket = socket
 
     @classmethod
-    async def open(cls, url):
-        address = url.replace("http://", "ws://", 1) + "/ws/stream"
-        # The default of 16 waiting messages would let the library's own flow control be taken for a slow gateway.
-        return cls(await websockets.connect(address, max_queue=None, compression=None, ping_interval=None))
+    async def open(cls, url, path="/ws/stream"):
+        return cls(await connect(url, path))
 
     async def __aenter__(self):
         return self
@@ -70,39 +81,45 @@ class Tab:
         try:
             message = await asyncio.wait_for(self.socket.recv(), patience)
         except asyncio.TimeoutError:
-            raise Failure(f"nothing came within {patience} s") from None
+            raise Failure(f"nothing came within {patience:.1f} s") from None
         except websockets.ConnectionClosed as closed:
             raise Failure(f"the connection was closed: {closed}") from None
-        message_at = time.monotonic()
+        at, at_unix = time.monotonic(), time.time()
         decoded = decode(message)
-        decoded["at"] = message_at
+        decoded["at"], decoded["at_unix"] = at, at_unix
         decoded["binary"] = isinstance(message, bytes)
         return decoded
 
-    async def until(self, kind, patience=PATIENCE):
-        """The next message of that type, and those before it."""
-        before = []
-        end = time.monotonic() + patience
-        while True:
-            left = end - time.monotonic()
-            check(left > 0, f"no {kind!r} within {patience} s; came: {sorted({str(m.get('type')) for m in before})}")
+    async def collect(self, enough, what, patience=PATIENCE):
+        """What comes until it is enough."""
+        messages, end = [], time.monotonic() + patience
+        while not enough(messages):
             try:
-                message = await self.next(left)
+                left = end - time.monotonic()
+                check(left > 0, f"not within {patience:g} s")
+                messages.append(await self.next(left))
             except Failure as failure:
-                raise Failure(f"waiting for {kind!r}: {failure}") from None
-            if message.get("type") == kind:
-                return message, before
-            check(
-                message.get("type") != "error" or kind == "error", f"waiting for {kind!r} came the error {message}"
-            )
-            before.append(message)
+                kinds = sorted({str(message.get("type")) for message in messages})
+                raise Failure(f"waiting for {what}: {failure}; came: {kinds}") from None
+        return messages
+
+    async def until(self, kind):
+        """The next message of that type, and those before it."""
+
+        def enough(messages):
+            return messages and messages[-1].get("type") in (kind, "error")
+
+        *before, message = await self.collect(enough, repr(kind))
+        check(message["type"] == kind, f"waiting for {kind!r} came the error {message}")
+        return message, before
 
     async def ask(self, reply, **request):
         await self.send(**request)
         return (await self.until(reply))[0]
 
     async def listen(self, seconds):
-        """Everything that comes within that time."""
+        """Everything that comes within that time, and before the answer to a ping at its end: what was sent and is not
+        read yet, since this process was held up, is not missed."""
         messages = []
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -110,8 +127,29 @@ class Tab:
                 messages.append(await self.next(left))
             except Failure as failure:
                 check("nothing came" in str(failure), str(failure))
-        return messages
+        await self.send(action="ping")
+        return messages + (await self.until("pong"))[1]
 
 
 def ticks(messages):
     return [message for message in messages if message.get("type") == "tick"]
+
+
+def live(messages):
+    """The ticks that are no snapshots."""
+    return [tick for tick in ticks(messages) if not tick.get("snapshot")]
+
+
+def tokens(messages):
+    """Of what there are ticks."""
+    return {tick["token"] for tick in ticks(messages)}
+
+
+def conflated(messages):
+    """How many values the server says it has left out."""
+    return sum(message["count"] for message in messages if message.get("type") == "conflated")
+
+
+def later_than(end):
+    """Enough for `collect`: the newest message is from after that time of the server's clock."""
+    return lambda messages: messages and messages[-1].get("timestamp", 0) > end
