@@ -6,6 +6,10 @@ mod plane;
 
 use plane::Plane;
 use std::collections::VecDeque;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tickfan::clock::Clock;
 use tickfan::feed::Feed;
@@ -94,5 +98,61 @@ fn what_has_waited_upstream_is_taken_in_at_once() {
             let told = plane.writer_counters.delivered.get() + plane.writer_counters.skipped.get();
             assert_eq!(told, 5_000, "each value was sent or made way for a newer one, and the newest was sent");
         }
+    }
+}
+
+/// A feed that always has another message, and a socket that only tells what it has by edges.
+struct Endless {
+    price: i32,
+    socket: mio::net::TcpStream,
+    edges: Arc<AtomicUsize>,
+}
+
+impl Feed for Endless {
+    fn name(&self) -> &'static str {
+        "endless"
+    }
+
+    fn register(&mut self, registry: &mio::Registry, first: mio::Token) -> std::io::Result<()> {
+        registry.register(&mut self.socket, first, mio::Interest::READABLE)
+    }
+
+    fn edge(&mut self, event: &mio::event::Event) {
+        self.edges.fetch_add(usize::from(event.is_readable()), Ordering::Relaxed);
+    }
+
+    fn poll(&mut self, _: u64, _: usize, sink: &mut dyn FnMut(&[u8])) -> usize {
+        self.price += 1;
+        sink(&message(self.price));
+        1
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        Some(0)
+    }
+}
+
+#[test]
+fn a_thread_that_never_sleeps_hears_of_its_sockets_all_the_same() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let here = listener.accept().unwrap().0;
+    here.set_nonblocking(true).unwrap();
+    let edges = Arc::new(AtomicUsize::new(0));
+    let feed = Endless { price: 0, socket: mio::net::TcpStream::from_std(here), edges: Arc::clone(&edges) };
+    let clock = Clock::manual(0);
+    let mut plane = Plane::new(Box::new(feed), &clock);
+    let told = || edges.load(Ordering::Relaxed);
+    for round in 0..3 {
+        clock.advance(Duration::from_micros(200));
+        assert!(plane.duty.cycle());
+        assert_eq!(told(), round);
+        there.write_all(b"x").unwrap();
+        // To ask at each turn would cost more than the turn.
+        assert!(plane.duty.cycle());
+        assert_eq!(told(), round);
+        clock.advance(Duration::from_micros(200));
+        assert!(plane.duty.cycle());
+        assert_eq!(told(), round + 1);
     }
 }
