@@ -51,7 +51,9 @@ pub fn past(config: &Config, settings: &Settings, clock: &Clock) -> Result<Past,
         }
         None => None,
     };
-    let revocations = config.data_dir.of(&config.feed).map(|dir| Archive::open(&dir.join(REVOCATIONS))).transpose();
+    let now = clock.unix_seconds() as u64;
+    let revocations =
+        config.data_dir.of(&config.feed).map(|dir| Archive::open(&dir.join(REVOCATIONS), now)).transpose();
     let revocations = revocations.map_err(AssemblyError::Revocations)?;
     Ok(Past { history, store, sessions: keeping(config)?, revocations })
 }

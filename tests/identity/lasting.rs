@@ -13,7 +13,7 @@ use tickfan::secret::Secret;
 
 use crate::support::client::{Client, get, post};
 use crate::support::gateway::{settings, start_behind_with};
-use crate::support::keys::{by_secret, key_of, shared};
+use crate::support::keys::{by_secret, key_of, now, shared};
 use crate::support::script::Script;
 use crate::{Bench, gateway, tab};
 
@@ -40,7 +40,7 @@ fn what_was_revoked_stays_so_over_a_restart() {
     const KEY: &str = "an-admin-key-of-some-length";
     let dir = tempfile::tempdir().unwrap();
     let start = || {
-        let revocations = Some(Archive::open(&dir.path().join("revocations.jsonl")).unwrap());
+        let revocations = Some(Archive::open(&dir.path().join("revocations.jsonl"), now()).unwrap());
         let mut settings = settings();
         settings.admin.key = Some(Secret::new(KEY));
         let past = Past { revocations, ..Past::default() };
