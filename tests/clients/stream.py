@@ -4,7 +4,6 @@ Every check opens connections of its own, so that each can be read and fail alon
 """
 
 import argparse
-import asyncio
 import time
 
 from tab import Tab, check, conflated, later_than, live, ok, run, ticks, tokens
