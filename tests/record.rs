@@ -71,11 +71,13 @@ fn a_recorder_that_is_killed_loses_what_it_had_not_flushed() {
     let path = folder.path().join("day.tape");
     let mut recorder = Recorder::start(&stand, &path, &[]);
     until_recorded(&path, 0);
+    let flushed = scan(&path).unwrap().messages;
     let killed_ns = unix_ns();
     recorder.kill();
     let found = scan(&path).unwrap();
     // How much that may be by the recorder's own clock, see below: this machine's may have been busy with others.
     println!("killed: the last {:?} are lost", Duration::from_nanos(killed_ns.saturating_sub(found.last_ns)));
+    assert!(found.messages >= flushed, "{flushed} were on the disk");
     assert_eq!((found.tokens.len(), found.broken), (2, 0));
     assert_eq!(replay(&path), found.messages);
 

@@ -1,6 +1,7 @@
 //! What a tick says, which comes first, and that none is lost.
 
-use crate::support::gateway::{WAYS, settings, start};
+use crate::support::client::Client;
+use crate::support::gateway::{Running, WAYS, settings, start};
 use crate::support::script::Script;
 use crate::support::ticks::{INFY, NIFTY_50, RELIANCE, TCS, full, index, price_of, quote};
 use crate::{as_floats, fields, scripted};
@@ -163,9 +164,8 @@ fn what_upstream_garbles_is_counted_and_the_next_is_good() {
     assert_eq!((counters.unwanted_packets.get(), counters.ticks.get()), (1, 2));
 }
 
-#[test]
-fn an_old_value_is_no_snapshot_once_upstream_has_ended() {
-    let (gateway, script) = scripted();
+/// A tab that has had the first value of INFY and has given it up, of which upstream has heard.
+fn gave_up(gateway: &Running, script: &Script) -> Client {
     let mut tab = gateway.client();
     tab.subscribe(&[INFY], json!({}));
     script.until_wanted(&[(INFY, Mode::Quote)].into());
@@ -173,6 +173,13 @@ fn an_old_value_is_no_snapshot_once_upstream_has_ended() {
     tab.next();
     tab.ask(&json!({"action": "unsubscribe"}));
     script.until_wanted(&[].into());
+    tab
+}
+
+#[test]
+fn an_old_value_is_no_snapshot_once_upstream_has_ended() {
+    let (gateway, script) = scripted();
+    let mut tab = gave_up(&gateway, &script);
     tab.subscribe(&[INFY], json!({}));
     tab.expect_silence();
     script.push(&[full(INFY, 2)]);
@@ -184,13 +191,7 @@ fn an_old_value_is_no_snapshot_once_upstream_has_ended() {
 fn a_feed_that_sends_everything_anyway_keeps_its_values_warm() {
     let script = Script::default();
     let gateway = start(settings(), script.source(&[INFY]));
-    let mut tab = gateway.client();
-    tab.subscribe(&[INFY], json!({}));
-    script.until_wanted(&[(INFY, Mode::Quote)].into());
-    script.push(&[full(INFY, 1)]);
-    tab.next();
-    tab.ask(&json!({"action": "unsubscribe"}));
-    script.until_wanted(&[].into());
+    let mut tab = gave_up(&gateway, &script);
     let reply = tab.subscribe(&[INFY], json!({}));
     assert_eq!(reply["tokens"], json!(["408065"]));
     // It would not come if the value were not kept up to date.

@@ -107,8 +107,7 @@ impl Bench {
             return;
         }
         events.iter().for_each(|event| feed.edge(event));
-        let now_ns = now();
-        self.poll_at(now_ns);
+        self.poll_at(self.clock.now_ns());
     }
 
     fn poll_at(&mut self, now_ns: u64) {
