@@ -62,8 +62,8 @@
 //! | [`market`] | what a market is: ticks, sessions, candles, indicators; values and arithmetic |
 //! | [`account`] | what happened to whom, what is wanted most |
 //!
-//! [`clock`], [`stats`], [`secret`] and [`room`] serve all but `market`. Data flows down through slots; demand flows up
-//! from the board as events, so sessions drive Kite without knowing that it exists.
+//! [`clock`], [`stats`], [`secret`], [`room`] and [`private_file`] serve all but `market`. Data flows down through slots;
+//! demand flows up from the board as events, so sessions drive Kite without knowing that it exists.
 //!
 //! To read on: [`fanout::slot`], then [`fanout::publisher`] and [`session::tab`].
 
@@ -86,6 +86,7 @@ pub mod identity;
 pub mod indicators;
 pub mod kite;
 pub mod market;
+pub mod private_file;
 pub mod record;
 pub mod resume;
 pub mod room;

@@ -3,10 +3,10 @@
 //! Lines wait in a bounded queue: whoever writes one never waits for a disk. When the queue is full the line is lost, and
 //! counted by who offered it.
 
-use std::fs::{File, OpenOptions};
+use crate::private_file;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -41,7 +41,7 @@ impl Journal {
     /// # Errors
     /// What the operating system says.
     pub fn open(path: PathBuf, keep: Keep) -> io::Result<Self> {
-        let file = open(&path)?;
+        let file = private_file::open(&path)?;
         let length = file.metadata()?.len();
         let (queue, lines) = sync_channel(QUEUE);
         let failed = Arc::new(AtomicU64::new(0));
@@ -67,10 +67,6 @@ impl Journal {
             let _ = wait.recv();
         }
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 /// What the thread has.
@@ -143,7 +139,7 @@ impl Writer {
         } else {
             std::fs::rename(&self.path, self.aside(1))
         };
-        match moved.and_then(|()| open(&self.path)) {
+        match moved.and_then(|()| private_file::open(&self.path)) {
             Ok(file) => {
                 self.file = BufWriter::new(file);
                 self.length = 0;

@@ -1,10 +1,10 @@
 //! What was revoked, on disk, so that a restart lets nobody in again: a line of JSON each, appended and synced.
 
 use super::revocation::Revocation;
+use crate::private_file;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::PoisonError;
 
@@ -39,7 +39,7 @@ impl Archive {
     /// When it cannot be used, or a line is none: to pass over one would let somebody in. Only of the last line a part may
     /// be missing, whose writer was killed before anybody was told that it holds.
     pub fn open(path: &Path, now: u64) -> io::Result<Self> {
-        let mut file = at_end(path)?;
+        let mut file = private_file::open(path)?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
@@ -54,16 +54,9 @@ impl Archive {
         let (found, ended): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|kept| kept.until.saturating_add(LONGER_S) > now);
         if !ended.is_empty() {
-            // Renamed when it is whole and on the disk: whenever the program is killed, one of both is there.
-            let fresh = path.with_extension("new");
-            let _ = std::fs::remove_file(&fresh);
-            let mut whole = at_end(&fresh)?;
-            whole.write_all(&written(&found)?)?;
-            whole.sync_all()?;
-            std::fs::rename(&fresh, path)?;
+            file = private_file::replace(path, &written(&found)?)?;
             // Or a loss of power could bring back the old one, without what will be appended.
             path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
-            file = whole;
         }
         Ok(Self { file: ColdMutex::new(file), found })
     }
@@ -85,10 +78,6 @@ impl Archive {
         file.write_all(&lines)?;
         file.sync_data()
     }
-}
-
-fn at_end(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
 }
 
 fn written(kept: &[Kept]) -> io::Result<Vec<u8>> {
@@ -130,7 +119,7 @@ mod tests {
             archive.append(&[revocation(jti)], until).unwrap();
         }
         // Killed in the middle of it.
-        std::fs::write(dir.path().join("revocations.new"), "half a li").unwrap();
+        std::fs::write(dir.path().join("revocations.jsonl.new"), "half a li").unwrap();
         let mut archive = Archive::open(&path, LONGER_S + 20).unwrap();
         archive.append(&[revocation("e")], 40).unwrap();
         let found = archive.take_found();

@@ -3,14 +3,13 @@
 //! `POST /session/token` with the API key, the request token, and the SHA-256 of key, request token and API secret in a
 //! row; the secret itself never leaves the machine.
 
+use crate::private_file;
 use crate::secret::Secret;
 use aws_lc_rs::digest::{SHA256, digest};
 use reqwest::Url;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -138,24 +137,11 @@ impl Login {
 /// # Errors
 /// What the operating system says.
 pub fn save(path: &Path, api_key: &Secret, access_token: &Secret) -> Result<(), LoginError> {
-    let failed = |error| LoginError::File { path: path.to_owned(), error };
-    let mut name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?.to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let write = || {
-        // One that an earlier attempt left behind may have another mode.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        // JSON's escapes are TOML's.
-        let quoted = |secret: &Secret| Value::from(secret.reveal());
-        writeln!(file, "api_key = {}\naccess_token = {}", quoted(api_key), quoted(access_token))?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().map_err(failed)
+    // JSON's escapes are TOML's.
+    let quoted = |secret: &Secret| Value::from(secret.reveal());
+    let text = format!("api_key = {}\naccess_token = {}\n", quoted(api_key), quoted(access_token));
+    let written = private_file::replace(path, text.as_bytes());
+    written.map(drop).map_err(|error| LoginError::File { path: path.to_owned(), error })
 }
 
 /// As a form sends it.
@@ -167,6 +153,7 @@ fn encoded(fields: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     fn login() -> Login {

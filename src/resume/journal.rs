@@ -3,14 +3,15 @@
 //! A first line names the version; then a line for each record: the CRC-32 of the rest in hex, a space, the record in
 //! JSON. Of several records of one session the last counts. It is only appended to, and replaced whole when most of it is
 //! old: a kill at any moment loses what was not written, the last [`POLL`] and a bit, and a torn line is skipped. Its time
-//! of modification is set every second: until then those sessions were served that have no end in it.
+//! of modification is set every second: until then those sessions were served that have no end in it. Only its owner may
+//! read it, since it says who watches what.
 
 use super::record::{Record, VERSION};
 use super::sessions::Sessions;
+use crate::private_file;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,8 +58,13 @@ impl Journal {
         let failed = |source| JournalError { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
         let (kept, ignored) = read(&path).map_err(failed)?;
-        let mut journal =
-            Self { dir: dir.to_owned(), file: create(&path).map_err(failed)?, bytes: 0, base: 0, torn: true };
+        let mut journal = Self {
+            dir: dir.to_owned(),
+            file: private_file::open(&path).map_err(failed)?,
+            bytes: 0,
+            base: 0,
+            torn: true,
+        };
         // A file of another version, or one with a cut end, is not appended to.
         journal.rewrite(&kept).map_err(failed)?;
         Ok((journal, kept, ignored))
@@ -90,14 +96,7 @@ impl Journal {
     pub fn rewrite(&mut self, records: &[Record]) -> io::Result<()> {
         let mut text = format!("{HEADER}\n").into_bytes();
         records.iter().for_each(|record| line(&mut text, record));
-        let fresh = self.dir.join("journal.new");
-        let _ = std::fs::remove_file(&fresh);
-        let mut file = create(&fresh)?;
-        file.write_all(&text)?;
-        // Or a loss of power could leave the new name with none of its content.
-        file.sync_data()?;
-        std::fs::rename(&fresh, self.dir.join(NAME))?;
-        self.file = file;
+        self.file = private_file::replace(&self.dir.join(NAME), &text)?;
         self.bytes = text.len() as u64;
         self.base = self.bytes;
         self.torn = false;
@@ -108,11 +107,6 @@ impl Journal {
         // Without it a session looks older than it is: more is sent again.
         let _ = self.file.set_modified(SystemTime::now());
     }
-}
-
-/// Readable by its owner alone: it says who watches what.
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 fn line(out: &mut Vec<u8>, record: &Record) {
