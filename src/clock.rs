@@ -18,8 +18,8 @@ struct Inner {
 #[derive(Debug)]
 enum Source {
     System(Instant),
-    /// Tests: nanoseconds, moved by hand.
-    Manual(AtomicU64),
+    /// Tests: nanoseconds, moved by hand, and by so much with each reading.
+    Manual(AtomicU64, u64),
 }
 
 impl Clock {
@@ -32,8 +32,13 @@ impl Clock {
 
     /// A clock that stands at 0 until it is moved, with `unix_ns` as its wall time then.
     pub fn manual(unix_ns: u64) -> Self {
-        let offset = AtomicI64::new(unix_ns.cast_signed());
-        Self(Arc::new(Inner { source: Source::Manual(AtomicU64::new(0)), wall_offset_ns: offset }))
+        Self::stepping(unix_ns, Duration::ZERO)
+    }
+
+    /// The same, but whoever reads it moves it on by `step`, as if what he does took time.
+    pub fn stepping(unix_ns: u64, step: Duration) -> Self {
+        let source = Source::Manual(AtomicU64::new(0), step.as_nanos() as u64);
+        Self(Arc::new(Inner { source, wall_offset_ns: AtomicI64::new(unix_ns.cast_signed()) }))
     }
 
     /// Monotonic nanoseconds. Any thread; about 25 ns.
@@ -41,7 +46,7 @@ impl Clock {
     pub fn now_ns(&self) -> u64 {
         match &self.0.source {
             Source::System(start) => start.elapsed().as_nanos() as u64,
-            Source::Manual(now) => now.load(Ordering::Relaxed),
+            Source::Manual(now, step) => now.fetch_add(*step, Ordering::Relaxed),
         }
     }
 
@@ -66,7 +71,7 @@ impl Clock {
 
     /// Moves a manual clock on; a system clock moves itself.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(now) = &self.0.source {
+        if let Source::Manual(now, _) = &self.0.source {
             now.fetch_add(by.as_nanos() as u64, Ordering::Relaxed);
         }
     }
@@ -74,7 +79,7 @@ impl Clock {
     /// Sets the wall time of a manual clock on or back by so many nanoseconds, as an operator might; monotonic time goes
     /// on as before.
     pub fn step_wall(&self, by_ns: i64) {
-        if let Source::Manual(_) = &self.0.source {
+        if let Source::Manual(..) = &self.0.source {
             self.0.wall_offset_ns.fetch_add(by_ns, Ordering::Relaxed);
         }
     }

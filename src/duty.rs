@@ -6,6 +6,7 @@
 
 mod congestion;
 mod door;
+mod overload;
 
 use crate::clock::Clock;
 use crate::fanout::publisher::Publisher;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use congestion::Congestion;
 pub use door::FeedDoor;
+pub use overload::Overload;
 
 /// What a thread does when it has nothing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,11 +42,8 @@ const WAKE: Token = Token(usize::MAX);
 /// Packets a feed may hand over before the writers have their turn: below the smallest default ring, so that a burst in
 /// one token does not run over the ring of a tab that keeps up.
 const BUDGET: usize = 128;
-/// How long a feed may have more than its budget before everything is taken in at once. What waits upstream grows old
-/// unseen, and no ring can let go of it; what has been taken in is conflated where a tab's ring is full, so that more than
-/// the machine can send costs values, evenly, and not their age.
-const LATE_NS: u64 = 20_000_000;
-/// Packets that are taken in then: a quarter of what fits in the queue of the engine, which should not miss any.
+/// Packets that it may hand over under overload, practically all that have come: a quarter of what fits in the queue of the
+/// engine, which should not miss any.
 const FLOOD: usize = 16_384;
 /// Ticks that may wait for the engine before a patient feed waits for it.
 const ENGINE_BACKLOG: usize = 8_192;
@@ -71,14 +70,14 @@ pub struct FeedPart {
     waiting_until_ns: Option<u64>,
     /// How often full sockets had had room again then.
     moved: u64,
-    /// Since when the feed has had more than it could hand over, monotonic.
-    behind_since_ns: Option<u64>,
+    /// The feed has more than it could hand over.
+    has_more: bool,
 }
 
 impl FeedPart {
     /// Puts the parts together.
     pub fn new(feed: Box<dyn Feed>, publisher: Publisher, door: Arc<FeedDoor>, writers: Vec<Arc<Door>>) -> Self {
-        Self { feed, publisher, door, writers, engine: None, waiting_until_ns: None, moved: 0, behind_since_ns: None }
+        Self { feed, publisher, door, writers, engine: None, waiting_until_ns: None, moved: 0, has_more: false }
     }
 
     /// Lets a patient feed wait for the engine too.
@@ -88,14 +87,11 @@ impl FeedPart {
     }
 
     /// Polls the feed and publishes what it hands over; the number of messages.
-    fn poll(&mut self, now_ns: u64, woken_ns: u64) -> usize {
-        let late = self.behind_since_ns.is_some_and(|since_ns| now_ns >= since_ns + LATE_NS);
-        let budget = if late { FLOOD } else { BUDGET };
+    fn poll(&mut self, now_ns: u64, woken_ns: u64, overloaded: bool) -> usize {
+        let budget = if overloaded { FLOOD } else { BUDGET };
         let publisher = &mut self.publisher;
         let messages = self.feed.poll(now_ns, budget, &mut |message| publisher.message(message, woken_ns));
-        let more =
-            messages > 0 && self.feed.patience().is_none() && self.feed.due_ns().is_some_and(|due_ns| due_ns <= now_ns);
-        self.behind_since_ns = more.then(|| self.behind_since_ns.unwrap_or(now_ns));
+        self.has_more = messages > 0 && self.feed.due_ns().is_some_and(|due_ns| due_ns <= now_ns);
         messages
     }
 
@@ -127,6 +123,8 @@ pub struct Duty {
     congestion: Arc<Congestion>,
     /// The writer's place in `congestion`.
     place: usize,
+    /// None where the feed is patient: nothing may make way then.
+    overload: Option<Overload>,
     stop: Arc<AtomicBool>,
     /// When the thread last woke or finished a cycle: the begin of a message's way.
     woken_ns: u64,
@@ -156,6 +154,8 @@ pub struct DutyFrame {
     pub congestion: Arc<Congestion>,
     /// The writer's place in it.
     pub place: usize,
+    /// None where the feed is patient.
+    pub overload: Option<Overload>,
     /// Set when it must end.
     pub stop: Arc<AtomicBool>,
 }
@@ -179,7 +179,7 @@ impl Duty {
         if let Some(part) = &mut feed {
             part.feed.register(frame.poll.registry(), FEED)?;
         }
-        let DutyFrame { poll, idle, clock, recorder, counters, congestion, place, stop } = frame;
+        let DutyFrame { poll, idle, clock, recorder, counters, congestion, place, overload, stop } = frame;
         Ok(Self {
             feed,
             writer,
@@ -193,6 +193,7 @@ impl Duty {
             counters,
             congestion,
             place,
+            overload,
             stop,
         })
     }
@@ -200,6 +201,7 @@ impl Duty {
     /// One cycle; true when there was work.
     pub fn cycle(&mut self) -> bool {
         let mut work = 0;
+        let (began_ns, overloaded) = (self.woken_ns, self.overload.as_ref().is_some_and(Overload::is_on));
         let congested = self.feed.is_some() && self.congestion.is_congested();
         if let Some(part) = &mut self.feed {
             while let Some(changes) = part.door.take() {
@@ -208,7 +210,7 @@ impl Duty {
             }
             let now_ns = self.clock.now_ns();
             if !part.must_wait(congested, self.congestion.moved(), now_ns) {
-                let messages = part.poll(now_ns, self.woken_ns);
+                let messages = part.poll(now_ns, self.woken_ns, overloaded);
                 work += messages;
                 if messages > 0 {
                     self.congestion.publish();
@@ -218,7 +220,7 @@ impl Duty {
         }
         let batch = self.congestion.published();
         if let Some(writer) = &mut self.writer {
-            work += writer.turn(&mut self.recorder);
+            work += writer.turn(&mut self.recorder, overloaded);
         }
         let watches = self.feed.is_some() || self.writer.as_ref().is_some_and(Writer::watches);
         if work > 0 && watches {
@@ -233,9 +235,21 @@ impl Duty {
         }
         self.recorder.exchange(now_ns);
         self.woken_ns = now_ns;
+        self.note_overload(began_ns);
         self.counters.cycles.add(1);
         self.counters.busy_cycles.add(u64::from(work > 0));
         work > 0
+    }
+
+    /// At the end of a cycle that began then.
+    fn note_overload(&mut self, began_ns: u64) {
+        let Some(overload) = &mut self.overload else { return };
+        let unfinished = self.feed.as_ref().is_some_and(|part| part.has_more)
+            || self.writer.as_ref().is_some_and(Writer::is_unfinished);
+        if overload.note(began_ns, self.woken_ns, unfinished) {
+            self.counters.overloads.add(overload.is_on().into());
+            self.counters.overloaded.set(overload.is_on().into());
+        }
     }
 
     /// Looks at sockets now and then, for a thread too busy to sleep.

@@ -2,7 +2,7 @@
 
 use super::{Settings, Threads};
 use crate::clock::Clock;
-use crate::duty::{Congestion, Duty, DutyFrame, FeedDoor, FeedPart};
+use crate::duty::{Congestion, Duty, DutyFrame, FeedDoor, FeedPart, Overload};
 use crate::fanout::board::Board;
 use crate::fanout::publisher::Publisher;
 use crate::fanout::slot::Inbox;
@@ -66,7 +66,7 @@ impl DataPlane {
             parts.push((poll, place, writer));
         }
         let feed_counters = Arc::new(FeedCounters::default());
-        let market_time = feed.market_time();
+        let (market_time, patient) = (feed.market_time(), feed.patience().is_some());
         let publisher =
             Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder()).follow(market_time);
         let mut frame = |poll, place| {
@@ -80,6 +80,7 @@ impl DataPlane {
                 counters,
                 congestion: Arc::clone(&congestion),
                 place,
+                overload: (!patient).then(Overload::default),
                 stop: Arc::clone(&stop),
             }
         };

@@ -306,13 +306,7 @@ impl Tab {
         lane.sent = number;
         lane.fresh = false;
         lane.due_ns = turn.now_ns + self.delivery.throttle_ns;
-        if self.delivery.throttle_ns > 0 {
-            turn.counters.throttled.add(skipped);
-        } else {
-            turn.counters.skipped.add(skipped);
-            self.outlet.stats().conflated.add(skipped);
-            self.untold += skipped;
-        }
+        self.skip(skipped, turn);
         let encoding = Encoding { format: self.delivery.format, mode };
         let unix_ns = turn.clock.unix_ns(value.received_ns);
         if fresh {
@@ -323,6 +317,17 @@ impl Tab {
             let mut own = std::mem::take(turn.own);
             self.envelope.put(own.frame(id, encoding, &value, unix_ns), Stamp::late(value.received_ns), turn);
             *turn.own = own;
+        }
+    }
+
+    /// Counts values that the tab never gets.
+    fn skip(&mut self, values: u64, turn: &Turn<'_>) {
+        if self.delivery.throttle_ns > 0 {
+            turn.counters.throttled.add(values);
+        } else {
+            turn.counters.skipped.add(values);
+            self.outlet.stats().conflated.add(values);
+            self.untold += values;
         }
     }
 
@@ -341,6 +346,11 @@ impl Tab {
         let number = update.numbers.of(lane.mode);
         if number <= lane.sent {
             turn.counters.outdated.add(1);
+            return;
+        }
+        // The newer one stands in the ring behind it, is on its way, or has been refused by the ring, which owes it then.
+        let is_stale = turn.now_ns.saturating_sub(update.received_ns) > turn.stale_ns;
+        if is_stale && lane.slot.numbers().of(lane.mode) > number {
             return;
         }
         if self.delivery.throttle_ns > 0 && turn.now_ns < lane.due_ns {
@@ -363,8 +373,12 @@ impl Tab {
         let fresh = std::mem::replace(&mut lane.fresh, false);
         // The first of its updates is the snapshot; those after it are in the ring.
         lane.owed &= !fresh;
+        let skipped = if fresh { 0 } else { number - lane.sent - 1 };
         lane.sent = number;
         lane.due_ns = turn.now_ns + self.delivery.throttle_ns;
+        if skipped > 0 {
+            self.skip(skipped, turn);
+        }
         // Kite's packets have no mark of a snapshot.
         if fresh && encoding.format != Format::Kite {
             let Update { tick, received_unix_ns, .. } = &**update;

@@ -38,7 +38,7 @@ pub struct Writer {
     tabs: Vec<Option<Box<Tab>>>,
     /// Tabs that have their turn in this round. Empty between rounds, kept for its memory.
     due: Vec<u32>,
-    /// Tabs that used up their budget and go on in the next turn.
+    /// Tabs that had no time left, then those that used up their budget: they go on in the next turn.
     unfinished: Vec<u32>,
     /// Tabs that were offered something before the change that brings their inbox.
     early: Vec<u32>,
@@ -50,6 +50,8 @@ pub struct Writer {
     out: Vec<u8>,
     stamps: Vec<Stamp>,
     own: OwnEncodings,
+    /// How old an update may be before it is left out for a newer one, nanoseconds; [`u64::MAX`] but under overload.
+    stale_ns: u64,
     /// Monotonic time when the writer looked at the clock last: when it began with something, and after each write. Tabs are
     /// filled by it: a look at the clock for each would cost as much as its ring.
     now_ns: u64,
@@ -81,6 +83,10 @@ const COMMANDS_A_TURN: usize = 64;
 /// the feed brought last, so that a ring does not run over while its socket has room; but not for ever, since a tab that
 /// subscribes to thousands of instruments is owed megabytes.
 const ROUNDS: usize = 8;
+/// How long a turn is under overload.
+const SHORT_TURN_NS: u64 = 5_000_000;
+/// How old an update in a ring may be then before it is left out for a newer one.
+const STALE_NS: u64 = 8_000_000;
 /// Bytes put together for many tabs before they are handed to their sockets. Putting together and handing over are two
 /// loops, since each walks through memory the other has just driven out of the caches; this bounds how long the first
 /// tab waits for the last, and stays in the core's own cache until it is sent.
@@ -132,6 +138,7 @@ macro_rules! turn {
             recorder: $recorder,
             board: &$self.board,
             batch_delay_ns: $self.settings.batch_delay_ns,
+            stale_ns: $self.stale_ns,
         }
     };
 }
@@ -166,6 +173,7 @@ impl Writer {
             out: Vec::with_capacity(ARENA + settings.budget * 2),
             stamps: Vec::new(),
             own: OwnEncodings::default(),
+            stale_ns: u64::MAX,
             now_ns,
         }
     }
@@ -177,9 +185,14 @@ impl Writer {
 
     /// One turn: commands, timers, and every tab that has something, until it has it, [`ROUNDS`] times at most. Returns the
     /// amount of work done; 0 means idle.
-    pub fn turn(&mut self, recorder: &mut Recorder) -> usize {
+    ///
+    /// Under overload turns are short and go on where the last one ended, so that a tab's values are as new as the feed's last
+    /// turn and not as its own; and what is old and not the newest is left out.
+    pub fn turn(&mut self, recorder: &mut Recorder, overloaded: bool) -> usize {
         let mut work = 0;
         self.now_ns = self.clock.now_ns();
+        self.stale_ns = if overloaded { STALE_NS } else { u64::MAX };
+        let until_ns = if overloaded { self.now_ns + SHORT_TURN_NS } else { u64::MAX };
         for _ in 0..COMMANDS_A_TURN {
             let Some((key, command)) = self.door.command() else { break };
             self.carry_out(key, command, recorder);
@@ -199,8 +212,8 @@ impl Writer {
             }
         }
         for _ in 0..ROUNDS {
-            work += self.round(recorder);
-            if self.unfinished.is_empty() {
+            work += self.round(until_ns, recorder);
+            if self.unfinished.is_empty() || self.now_ns >= until_ns {
                 break;
             }
         }
@@ -212,18 +225,24 @@ impl Writer {
         work
     }
 
-    /// Serves every tab that has something once. Returns how many those were.
-    fn round(&mut self, recorder: &mut Recorder) -> usize {
+    /// Serves every tab that has something once, or as many as there is time for. Returns how many those were.
+    fn round(&mut self, until_ns: u64, recorder: &mut Recorder) -> usize {
         // Only those that stand in the lists now: what comes meanwhile has its turn in the next round.
         let mut due = std::mem::take(&mut self.due);
         due.append(&mut self.unfinished);
         due.extend(std::iter::from_fn(|| self.door.port.pop()).take(self.door.port.waiting()));
+        let mut served = 0;
         for keys in due.chunks(TOGETHER) {
+            if self.now_ns >= until_ns {
+                break;
+            }
             keys.iter().filter_map(|key| seen(&self.tabs, *key)).for_each(Tab::touch);
             keys.iter().for_each(|key| self.fill(*key, recorder));
+            served += keys.len();
         }
         self.hand_over(recorder);
-        let served = due.len();
+        // Those who had no turn have the next one, before those who want another.
+        self.unfinished.splice(..0, due.drain(served..));
         due.clear();
         self.due = due;
         served
@@ -236,6 +255,11 @@ impl Writer {
         }
         let timer = self.timers.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
         self.heartbeats.iter().fold(timer, |due_ns, round| due_ns.min(round.next_ns(&self.counters)))
+    }
+
+    /// Whether somebody who has something waits for a turn, or for another one.
+    pub fn is_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
     }
 
     /// Whether sockets are full, and so the poll must be looked at.

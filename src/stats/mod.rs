@@ -98,5 +98,11 @@ counters! {
         busy_cycles,
         /// Times a thread slept.
         sleeps,
+        /// Times a thread began to have more to do than it can for a while: old values make way for newer ones then.
+        overloads,
+    }
+    gauges {
+        /// Threads of which that is so now.
+        overloaded,
     }
 }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use tickfan::clock::Clock;
-use tickfan::duty::{Congestion, Duty, DutyFrame, FeedDoor, FeedPart, Idle};
+use tickfan::duty::{Congestion, Duty, DutyFrame, FeedDoor, FeedPart, Idle, Overload};
 use tickfan::fanout::board::Board;
 use tickfan::fanout::port::Port;
 use tickfan::fanout::publisher::Publisher;
@@ -30,7 +30,8 @@ pub struct Plane {
     pub writer_counters: Arc<WriterCounters>,
     board: Arc<Board>,
     door: Arc<Door>,
-    clients: Vec<TcpStream>,
+    /// The tabs' other ends, in the order of their opening.
+    pub clients: Vec<TcpStream>,
     buffer: Box<[u8]>,
 }
 
@@ -52,6 +53,7 @@ impl Plane {
             poll.registry().try_clone().unwrap(),
             Arc::clone(&writer_counters),
         );
+        let overload = feed.patience().is_none().then(Overload::default);
         let publisher = Publisher::new(&board, clock.clone(), Arc::clone(&feed_counters), collector.recorder());
         let part = FeedPart::new(feed, publisher, Arc::new(FeedDoor::shared(Arc::clone(&door))), Vec::new());
         let frame = DutyFrame {
@@ -62,6 +64,7 @@ impl Plane {
             counters: Arc::<DutyCounters>::default(),
             congestion: Arc::new(Congestion::new(1)),
             place: 0,
+            overload,
             stop: Arc::default(),
         };
         let duty = Duty::new(frame, Some(part), Some(writer)).unwrap();
