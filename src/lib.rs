@@ -18,7 +18,8 @@
 //!
 //! The trade-off behind the ring: a tab that keeps up gets every tick; one that does not gets, of each token, the newest
 //! value at the moment its socket can take it, and is told how many it missed. It never delays another, and the last
-//! value always arrives.
+//! value always arrives. When it is the machine that cannot keep up ([`duty::Overload`]), all tabs skip what has grown old
+//! in favour of what is newer: more than can be sent costs values, evenly, and not their age.
 //!
 //! # Threads
 //!

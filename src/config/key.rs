@@ -262,6 +262,9 @@ settings! {
         upstream_reserve: usize = "500", Range(0, 9_000), unit "tokens";
         /// Updates a writer may lag behind before they are conflated.
         ring_capacity: usize = "256", Range(16, 65_536), unit "updates";
+        /// How long an update may wait for its turn, while the machine has more to send than it can, before it makes way for
+        /// a newer one of its token; 0 for as long as the ring has room.
+        overload_wait_ms: u64 = "8", Range(0, 10_000), unit "ms";
         /// Most bytes one write to a socket takes.
         write_budget_bytes: usize = "16384", Range(1_024, 1_048_576), unit "bytes";
         /// Size of a socket's send buffer (SO_SNDBUF); 0 leaves it to the kernel.

@@ -349,8 +349,8 @@ impl Tab {
             return;
         }
         // The newer one stands in the ring behind it, is on its way, or has been refused by the ring, which owes it then.
-        let is_stale = turn.now_ns.saturating_sub(update.received_ns) > turn.stale_ns;
-        if is_stale && lane.slot.numbers().of(lane.mode) > number {
+        let is_old = turn.now_ns.saturating_sub(update.received_ns) > turn.max_wait_ns;
+        if is_old && lane.slot.numbers().of(lane.mode) > number {
             return;
         }
         if self.delivery.throttle_ns > 0 && turn.now_ns < lane.due_ns {

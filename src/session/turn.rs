@@ -64,8 +64,8 @@ pub struct Turn<'a> {
     pub limit: usize,
     /// How long a batch may wait, nanoseconds.
     pub batch_delay_ns: u64,
-    /// How old an update may be before it is left out for a newer one, nanoseconds; [`u64::MAX`] but under overload.
-    pub stale_ns: u64,
+    /// How long an update may have waited before it is left out for a newer one, nanoseconds; [`u64::MAX`] but under overload.
+    pub max_wait_ns: u64,
 }
 
 impl std::fmt::Debug for Turn<'_> {

@@ -23,6 +23,9 @@ pub struct WriterSettings {
     pub budget: usize,
     /// How long a batch may wait, nanoseconds.
     pub batch_delay_ns: u64,
+    /// How long an update may wait under overload before it makes way for a newer one, nanoseconds; none for as long as its
+    /// ring has room.
+    pub overload_wait_ns: Option<u64>,
     /// Time between two heartbeats of a tab, nanoseconds.
     pub heartbeat_ns: u64,
 }
@@ -50,8 +53,8 @@ pub struct Writer {
     out: Vec<u8>,
     stamps: Vec<Stamp>,
     own: OwnEncodings,
-    /// How old an update may be before it is left out for a newer one, nanoseconds; [`u64::MAX`] but under overload.
-    stale_ns: u64,
+    /// See [`Turn::max_wait_ns`].
+    max_wait_ns: u64,
     /// Monotonic time when the writer looked at the clock last: when it began with something, and after each write. Tabs are
     /// filled by it: a look at the clock for each would cost as much as its ring.
     now_ns: u64,
@@ -85,8 +88,6 @@ const COMMANDS_A_TURN: usize = 64;
 const ROUNDS: usize = 8;
 /// How long a turn is under overload.
 const SHORT_TURN_NS: u64 = 5_000_000;
-/// How old an update in a ring may be then before it is left out for a newer one.
-const STALE_NS: u64 = 8_000_000;
 /// Bytes put together for many tabs before they are handed to their sockets. Putting together and handing over are two
 /// loops, since each walks through memory the other has just driven out of the caches; this bounds how long the first
 /// tab waits for the last, and stays in the core's own cache until it is sent.
@@ -138,7 +139,7 @@ macro_rules! turn {
             recorder: $recorder,
             board: &$self.board,
             batch_delay_ns: $self.settings.batch_delay_ns,
-            stale_ns: $self.stale_ns,
+            max_wait_ns: $self.max_wait_ns,
         }
     };
 }
@@ -173,7 +174,7 @@ impl Writer {
             out: Vec::with_capacity(ARENA + settings.budget * 2),
             stamps: Vec::new(),
             own: OwnEncodings::default(),
-            stale_ns: u64::MAX,
+            max_wait_ns: u64::MAX,
             now_ns,
         }
     }
@@ -191,7 +192,7 @@ impl Writer {
     pub fn turn(&mut self, recorder: &mut Recorder, overloaded: bool) -> usize {
         let mut work = 0;
         self.now_ns = self.clock.now_ns();
-        self.stale_ns = if overloaded { STALE_NS } else { u64::MAX };
+        self.max_wait_ns = self.settings.overload_wait_ns.filter(|_| overloaded).unwrap_or(u64::MAX);
         let until_ns = if overloaded { self.now_ns + SHORT_TURN_NS } else { u64::MAX };
         for _ in 0..COMMANDS_A_TURN {
             let Some((key, command)) = self.door.command() else { break };

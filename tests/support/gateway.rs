@@ -52,7 +52,13 @@ pub fn settings() -> Settings {
         upstream_reserve: 0,
         max_message: 65_536,
         message_rate: Rate::per_second(0, 0),
-        writer: WriterSettings { budget: 16_384, batch_delay_ns: 50_000_000, heartbeat_ns: 3_600_000_000_000 },
+        writer: WriterSettings {
+            budget: 16_384,
+            batch_delay_ns: 50_000_000,
+            // A development build on a busy machine is overloaded now and then.
+            overload_wait_ns: None,
+            heartbeat_ns: 3_600_000_000_000,
+        },
         demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },
         accept: AcceptSettings::default(),
         vigil: tickfan::session::vigil::VigilSettings::default(),

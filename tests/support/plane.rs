@@ -44,7 +44,12 @@ impl Plane {
         let (feed_counters, writer_counters) = (Arc::<FeedCounters>::default(), Arc::<WriterCounters>::default());
         let mut collector = Collector::default();
         // Heartbeats would be noise.
-        let settings = WriterSettings { budget: 16 * 1_024, batch_delay_ns: 10_000_000, heartbeat_ns: u64::MAX / 4 };
+        let settings = WriterSettings {
+            budget: 16 * 1_024,
+            batch_delay_ns: 10_000_000,
+            overload_wait_ns: Some(8_000_000),
+            heartbeat_ns: u64::MAX / 4,
+        };
         let writer = Writer::new(
             Arc::clone(&door),
             Arc::clone(&board),
