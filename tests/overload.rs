@@ -139,15 +139,27 @@ impl Feed for Steady {
     }
 }
 
-/// The prices that came, of each token.
-fn prices(mut client: &TcpStream) -> [Vec<i32>; 2] {
-    let (mut prices, mut bytes) = ([Vec::new(), Vec::new()], vec![0; 1 << 20]);
-    let Ok(read) = client.read(&mut bytes) else { return prices };
-    let text = String::from_utf8_lossy(&bytes[..read]);
-    for tick in text.split("{\"type\":\"tick\"").skip(1) {
-        let number = |name: &str| tick.split(name).nth(1).unwrap().split([',', '"']).next().unwrap().to_owned();
-        let price: f64 = number("\"last_price\":").parse().unwrap();
-        let of = [TOKEN, QUIET].iter().position(|token| token.to_string() == number("\"token\":\"")).unwrap();
+/// What came to each tab since the last time: all that was sent, `received` bytes of it before.
+fn read_all(plane: &Plane, received: &mut u64) -> Vec<Vec<u8>> {
+    let (mut came, mut buffer) = (vec![Vec::new(); plane.clients.len()], vec![0; 64 * 1_024]);
+    while *received < plane.writer_counters.bytes.get() {
+        for (came, mut client) in came.iter_mut().zip(&plane.clients) {
+            if let Ok(read) = client.read(&mut buffer) {
+                came.extend_from_slice(&buffer[..read]);
+                *received += read as u64;
+            }
+        }
+    }
+    came
+}
+
+/// The prices in it, of each token.
+fn prices(bytes: &[u8]) -> [Vec<i32>; 2] {
+    let mut prices = [Vec::new(), Vec::new()];
+    for tick in String::from_utf8_lossy(bytes).split("{\"type\":\"tick\"").skip(1) {
+        let text = |name: &str| tick.split(name).nth(1).unwrap().split([',', '"']).next().unwrap().to_owned();
+        let price: f64 = text("\"last_price\":").parse().unwrap();
+        let of = [TOKEN, QUIET].iter().position(|token| token.to_string() == text("\"token\":\"")).unwrap();
         prices[of].push((price * 100.0).round() as i32);
     }
     prices
@@ -162,12 +174,12 @@ fn under_overload_every_tab_gets_what_is_new_and_the_newest_of_each_token() {
     let mut plane = Plane::new(Box::new(Steady { price: Arc::clone(&price), until: 60 }), &clock);
     let encoding = Encoding { format: Format::Json, mode: Mode::Full };
     (0..TABS).for_each(|_| plane.open(&[TOKEN, QUIET], encoding, 0));
-    let mut sent = vec![[Vec::new(), Vec::new()]; TABS];
+    let (mut sent, mut received) = (vec![[Vec::new(), Vec::new()]; TABS], 0);
     // Each cycle brings one value, so the newest one is the number of the cycle.
     while plane.duty.cycle() {
         let newest = price.load(Ordering::Relaxed);
-        for (tab, client) in plane.clients.iter().enumerate() {
-            let [token, quiet] = prices(client);
+        for (tab, bytes) in read_all(&plane, &mut received).iter().enumerate() {
+            let [token, quiet] = prices(bytes);
             if newest > 20
                 && let Some(oldest) = token.first()
             {
