@@ -235,18 +235,19 @@ impl Duty {
         }
         self.recorder.exchange(now_ns);
         self.woken_ns = now_ns;
-        self.note_overload(began_ns);
+        self.note_overload(began_ns, work > 0);
         self.counters.cycles.add(1);
         self.counters.busy_cycles.add(u64::from(work > 0));
         work > 0
     }
 
     /// At the end of a cycle that began then.
-    fn note_overload(&mut self, began_ns: u64) {
+    fn note_overload(&mut self, began_ns: u64, worked: bool) {
         let Some(overload) = &mut self.overload else { return };
         let unfinished = self.feed.as_ref().is_some_and(|part| part.has_more)
             || self.writer.as_ref().is_some_and(Writer::is_unfinished);
-        if overload.note(began_ns, self.woken_ns, unfinished) {
+        let changes = if worked { overload.note(began_ns, self.woken_ns, unfinished) } else { overload.note_idle() };
+        if changes {
             self.counters.overloads.add(overload.is_on().into());
             self.counters.overloaded.set(overload.is_on().into());
         }

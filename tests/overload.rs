@@ -10,13 +10,15 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tickfan::clock::Clock;
 use tickfan::feed::Feed;
 use tickfan::kite::packet;
 use tickfan::market::{InstrumentToken, Mode, Tick};
 use tickfan::wire::{Encoding, Format};
 
+/// How long what was sent may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
 const TOKEN: InstrumentToken = InstrumentToken(408_065);
 /// Has one value and no other.
 const QUIET: InstrumentToken = InstrumentToken(738_561);
@@ -90,6 +92,7 @@ fn what_goes_on_waiting_upstream_is_taken_in_at_once() {
         for pause in [0, 200, 20, 20, 20, 20] {
             clock.advance(Duration::from_millis(pause));
             plane.duty.cycle();
+            plane.drain();
             let more = plane.feed_counters.messages.get() - taken;
             assert!((1..1_000).contains(&more), "{more}: the writers have their turn in between");
             taken += more;
@@ -142,7 +145,9 @@ impl Feed for Steady {
 /// What came to each tab since the last time: all that was sent, `received` bytes of it before.
 fn read_all(plane: &Plane, received: &mut u64) -> Vec<Vec<u8>> {
     let (mut came, mut buffer) = (vec![Vec::new(); plane.clients.len()], vec![0; 64 * 1_024]);
+    let began = Instant::now();
     while *received < plane.writer_counters.bytes.get() {
+        assert!(began.elapsed() < PATIENCE, "not all that was sent has come");
         for (came, mut client) in came.iter_mut().zip(&plane.clients) {
             if let Ok(read) = client.read(&mut buffer) {
                 came.extend_from_slice(&buffer[..read]);

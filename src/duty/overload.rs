@@ -1,10 +1,11 @@
 //! Whether a thread has more to do than it can.
 //!
-//! A pause (other work on the core, a stalled machine) leaves something behind that is soon made up for, and nothing of it
-//! is lost. Overload is what lasts. Then values grow old in three places: in the kernel's queue from upstream, in a ring, and
-//! while a tab waits for its turn behind all others. So the feed takes in everything that has come, a writer's turns are
-//! short, going on where the last one ended, and what is old in a ring makes way for what is newer. What is more than can be
-//! sent costs every tab values, and not their age.
+//! A pause (other work on the core, a stalled machine) leaves something behind that is soon made up for. Overload is what
+//! lasts, or what is made up for only in cycles so long that values grow old meanwhile. They do so in three places: in the
+//! kernel's queue from upstream, in a ring, and while a tab waits for its turn behind all others. So the feed takes in
+//! everything that has come, a writer's turns are short, going on where the last one ended, and what is old in a ring makes
+//! way for what is newer. What is more than can be sent costs every tab values, and not their age, as long as taking it in
+//! leaves time to send.
 
 /// A cycle that takes longer leaves what comes meanwhile waiting for too long.
 const LONG_NS: u64 = 10_000_000;
@@ -37,6 +38,12 @@ impl Overload {
             (self.on, self.opposite_ns) = (!self.on, 0);
         }
         changes
+    }
+
+    /// Takes note of a cycle that had nothing to do: then it is over. True when there is a change.
+    pub fn note_idle(&mut self) -> bool {
+        self.opposite_ns = 0;
+        std::mem::take(&mut self.on)
     }
 
     /// Whether it is so.
@@ -80,5 +87,8 @@ mod tests {
         // Short cycles that leave something undone are one too: more comes than is taken in.
         assert!(!cycles.run(99, 1, true));
         assert!(cycles.run(1, 1, true));
+        assert!(cycles.0.note_idle() && !cycles.0.is_on());
+        assert!(!cycles.run(99, 1, true) && !cycles.0.note_idle());
+        assert!(!cycles.run(99, 1, true));
     }
 }

@@ -176,6 +176,13 @@ impl Tab {
         }
     }
 
+    /// It has another turn anyway: what is offered until then need not ask for one, which would be one more than others have.
+    pub fn expect_turn(&self) {
+        if let Some(inbox) = &self.inbox {
+            let _ = inbox.ring.announce();
+        }
+    }
+
     /// Puts messages into `turn.out` until the budget is used; true when more waits. Nothing while the socket is full.
     pub fn fill(&mut self, turn: &mut Turn<'_>) -> bool {
         // Taken out for the time being: a clone would cost a locked instruction twice.
@@ -297,13 +304,12 @@ impl Tab {
             return;
         }
         let skipped = if lane.fresh { 0 } else { number - lane.sent - 1 };
+        lane.sent = number;
         if !lane.admits(&value.tick) {
-            lane.sent = number;
             turn.counters.unmet.add(1);
-            return;
+            return self.skip(skipped, turn);
         }
         let (fresh, mode) = (lane.fresh, lane.mode);
-        lane.sent = number;
         lane.fresh = false;
         lane.due_ns = turn.now_ns + self.delivery.throttle_ns;
         self.skip(skipped, turn);
@@ -365,16 +371,15 @@ impl Tab {
             // Published before the tab changed its encoding.
             return self.send_newest(update.slot, turn);
         };
+        let skipped = if lane.fresh { 0 } else { number - lane.sent - 1 };
+        lane.sent = number;
         if !lane.admits(&update.tick) {
-            lane.sent = number;
             turn.counters.unmet.add(1);
-            return;
+            return self.skip(skipped, turn);
         }
         let fresh = std::mem::replace(&mut lane.fresh, false);
         // The first of its updates is the snapshot; those after it are in the ring.
         lane.owed &= !fresh;
-        let skipped = if fresh { 0 } else { number - lane.sent - 1 };
-        lane.sent = number;
         lane.due_ns = turn.now_ns + self.delivery.throttle_ns;
         if skipped > 0 {
             self.skip(skipped, turn);
