@@ -246,7 +246,8 @@ impl Duty {
         let Some(overload) = &mut self.overload else { return };
         let unfinished = self.feed.as_ref().is_some_and(|part| part.has_more)
             || self.writer.as_ref().is_some_and(Writer::is_unfinished);
-        let changes = if worked { overload.note(began_ns, self.woken_ns, unfinished) } else { overload.note_idle() };
+        let took_ns = self.woken_ns.saturating_sub(began_ns);
+        let changes = if worked { overload.note(took_ns, unfinished) } else { overload.note_idle() };
         if changes {
             self.counters.overloads.add(overload.is_on().into());
             self.counters.overloaded.set(overload.is_on().into());

@@ -21,18 +21,14 @@ pub struct Overload {
     on: bool,
     /// For how long cycles have said the opposite without a break, nanoseconds.
     opposite_ns: u64,
-    /// When the last cycle ended, monotonic.
-    ended_ns: u64,
 }
 
 impl Overload {
-    /// Takes note of a cycle: when it began and ended, monotonic, and whether it left undone something that could have been
-    /// done. True when there is a change.
-    pub fn note(&mut self, began_ns: u64, ended_ns: u64, unfinished: bool) -> bool {
-        let counts_ns = ended_ns.saturating_sub(self.ended_ns).min(COUNTS_NS);
-        self.ended_ns = ended_ns;
-        let looks_so = unfinished || !self.on && ended_ns.saturating_sub(began_ns) >= LONG_NS;
-        self.opposite_ns = if looks_so == self.on { 0 } else { self.opposite_ns + counts_ns };
+    /// Takes note of a cycle that had something to do: how long it took, nanoseconds, and whether it left undone something
+    /// that could have been done. True when there is a change.
+    pub fn note(&mut self, took_ns: u64, unfinished: bool) -> bool {
+        let looks_so = unfinished || !self.on && took_ns >= LONG_NS;
+        self.opposite_ns = if looks_so == self.on { 0 } else { self.opposite_ns + took_ns.min(COUNTS_NS) };
         let changes = self.opposite_ns >= SUSTAINED_NS;
         if changes {
             (self.on, self.opposite_ns) = (!self.on, 0);
@@ -57,14 +53,12 @@ mod tests {
     use super::*;
 
     /// Cycles one after the other, of so many milliseconds, and whether each left something undone.
-    struct Cycles(Overload, u64);
+    struct Cycles(Overload);
 
     impl Cycles {
         fn run(&mut self, count: u64, ms: u64, unfinished: bool) -> bool {
             for _ in 0..count {
-                let began_ns = self.1;
-                self.1 += ms * 1_000_000;
-                self.0.note(began_ns, self.1, unfinished);
+                self.0.note(ms * 1_000_000, unfinished);
             }
             self.0.is_on()
         }
@@ -72,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_none_and_what_lasts_is_one_until_it_has_been_over_for_as_long() {
-        let mut cycles = Cycles(Overload::default(), 7);
+        let mut cycles = Cycles(Overload::default());
         for _ in 0..20 {
             assert!(!cycles.run(1, 500, true) && !cycles.run(5, 15, true));
             assert!(!cycles.run(1, 9, false));

@@ -89,6 +89,17 @@ impl<T> Ring<T> {
         self.is_behind() && self.behind.swap(false, Ordering::AcqRel)
     }
 
+    /// While a session's socket is full its ring fills up and runs over. Then what it holds will never be sent, and is let go,
+    /// so that a frozen tab pins no updates; and the ring stays announced, so that it costs nothing more per tick.
+    /// **Thread**: the writer.
+    pub fn release(&self) {
+        self.begin();
+        if self.is_behind() {
+            while self.take().is_some() {}
+            let _ = self.announce();
+        }
+    }
+
     /// Updates waiting. Any thread; may change at once.
     pub fn depth(&self) -> usize {
         self.queue.len()

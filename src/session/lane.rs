@@ -47,6 +47,12 @@ impl Lane {
         self
     }
 
+    /// How many values lie between the one the tab has and a newer one, of that number; none before the snapshot.
+    #[inline]
+    pub const fn gap(&self, number: u64) -> u64 {
+        if self.fresh { 0 } else { number - self.sent - 1 }
+    }
+
     /// Whether a tick is worth sending; if so, it is taken as sent.
     #[inline]
     pub fn admits(&mut self, tick: &Tick) -> bool {

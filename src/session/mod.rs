@@ -17,6 +17,7 @@ pub mod fragments;
 pub mod indicators;
 pub mod kite;
 pub mod lane;
+pub mod missed;
 pub mod orders;
 pub mod outage;
 pub mod outlet;

@@ -7,6 +7,7 @@
 use super::door::Change;
 use super::envelope::Envelope;
 use super::lane::Lane;
+use super::missed::Missed;
 use super::outlet::{Outlet, TabStats};
 use super::turn::{Stamp, Turn};
 use crate::fanout::board::Board;
@@ -55,10 +56,7 @@ pub struct Tab {
     /// subscription before the tab, and a tape that starts with it must not lose its beginning.
     early: usize,
     envelope: Envelope,
-    /// Conflated values the tab has not been told of.
-    untold: u64,
-    /// When it was told last, monotonic.
-    told_ns: u64,
+    missed: Missed,
     /// When the tab wants a turn even if nothing comes, monotonic; 0 for never.
     timer_ns: u64,
     /// The time of that kind which the writer has noted last.
@@ -70,9 +68,6 @@ pub struct Tab {
     /// Its last frame waits behind what the socket has not taken; until then, monotonic, it may leave. 0 while it stays.
     leaving_ns: u64,
 }
-
-/// Least time between two notices of conflation.
-const NOTICE_NS: u64 = 1_000_000_000;
 
 impl Tab {
     /// A tab that has nothing yet.
@@ -86,8 +81,7 @@ impl Tab {
             owed: VecDeque::new(),
             early: 0,
             envelope: Envelope::new(delivery),
-            untold: 0,
-            told_ns: 0,
+            missed: Missed::default(),
             timer_ns: 0,
             noted_ns: 0,
             replies: 0,
@@ -190,7 +184,7 @@ impl Tab {
         let more = if self.given_up {
             false
         } else if self.outlet.is_shut() {
-            release(&inbox);
+            inbox.ring.release();
             false
         } else {
             inbox.ring.begin();
@@ -303,7 +297,7 @@ impl Tab {
             self.arm(due_ns);
             return;
         }
-        let skipped = if lane.fresh { 0 } else { number - lane.sent - 1 };
+        let skipped = lane.gap(number);
         lane.sent = number;
         if !lane.admits(&value.tick) {
             turn.counters.unmet.add(1);
@@ -333,7 +327,7 @@ impl Tab {
         } else {
             turn.counters.skipped.add(values);
             self.outlet.stats().conflated.add(values);
-            self.untold += values;
+            self.missed.note(values);
         }
     }
 
@@ -371,7 +365,7 @@ impl Tab {
             // Published before the tab changed its encoding.
             return self.send_newest(update.slot, turn);
         };
-        let skipped = if lane.fresh { 0 } else { number - lane.sent - 1 };
+        let skipped = lane.gap(number);
         lane.sent = number;
         if !lane.admits(&update.tick) {
             turn.counters.unmet.add(1);
@@ -401,22 +395,13 @@ impl Tab {
         self.envelope.put_new(turn, write);
     }
 
-    /// Tells the tab how many values it missed, at most once a second. Kite's clients know no such message.
+    /// Tells the tab how many values it missed. Kite's clients know no such message.
     fn tell(&mut self, turn: &mut Turn<'_>) {
-        if self.untold == 0 || self.is_kite() {
-            return;
+        if !self.is_kite()
+            && let Some(due_ns) = self.missed.tell(self.delivery.format, turn)
+        {
+            self.arm(due_ns);
         }
-        if self.told_ns != 0 && turn.now_ns < self.told_ns + NOTICE_NS {
-            self.arm(self.told_ns + NOTICE_NS);
-            return;
-        }
-        let notice = serde_json::json!({"type": "conflated", "count": self.untold,
-            "timestamp": turn.clock.unix_seconds()});
-        let format = self.delivery.format;
-        turn.append_frame(|out| push::value_frame(out, format, &notice));
-        self.untold = 0;
-        self.told_ns = turn.now_ns;
-        turn.counters.messages.add(1);
     }
 
     /// Has the tab leave with `frame` as soon as its full socket has taken everything, at the latest at `until_ns`. False
@@ -501,16 +486,6 @@ impl Tab {
             let format = self.delivery.format;
             turn.append_frame(|out| push::value_frame(out, format, &heartbeat));
         }
-    }
-}
-
-/// While the socket is full the ring fills up and runs over. Then what it holds will never be sent, and is let go, so
-/// that a frozen tab pins no updates; and the ring stays announced, so that it costs nothing more per tick.
-fn release(inbox: &Inbox) {
-    inbox.ring.begin();
-    if inbox.ring.is_behind() {
-        while inbox.ring.take().is_some() {}
-        let _ = inbox.ring.announce();
     }
 }
 

@@ -215,7 +215,7 @@ impl Writer {
         let until_ns = if overloaded { self.now_ns + SHORT_TURN_NS } else { u64::MAX };
         for _ in 0..ROUNDS {
             work += self.round(until_ns, recorder);
-            if self.unfinished.is_empty() || self.now_ns >= until_ns {
+            if !self.is_unfinished() || self.now_ns >= until_ns {
                 break;
             }
         }
@@ -256,7 +256,7 @@ impl Writer {
 
     /// When the next turn is due although nothing comes, monotonic.
     pub fn due_ns(&self) -> u64 {
-        if !self.unfinished.is_empty() {
+        if self.is_unfinished() {
             return 0;
         }
         let timer = self.timers.peek().map_or(u64::MAX, |Reverse((due_ns, _))| *due_ns);
@@ -276,7 +276,7 @@ impl Writer {
     /// Whether a tab that reads has more waiting than one turn could send, or cannot be sent anything yet: a patient feed
     /// then waits.
     pub fn is_congested(&self) -> bool {
-        !self.unfinished.is_empty() || !self.early.is_empty() || self.watches()
+        self.is_unfinished() || !self.early.is_empty() || self.watches()
     }
 
     /// A watched socket has room again.
