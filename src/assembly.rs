@@ -159,6 +159,7 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
             budget: config.write_budget_bytes,
             batch_delay_ns: config.batch_delay_ms * 1_000_000,
             overload_wait_ns: Some(config.overload_wait_ms * 1_000_000).filter(|wait_ns| *wait_ns > 0),
+            late_after_ns: Some(config.late_after_ms * 1_000_000).filter(|late_ns| *late_ns > 0),
             heartbeat_ns: config.heartbeat_s * 1_000_000_000,
         },
         demand: DemandSettings {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use congestion::Congestion;
 pub use door::FeedDoor;
-pub use overload::Overload;
+pub use overload::{Load, Overload};
 
 /// What a thread does when it has nothing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,10 +87,14 @@ impl FeedPart {
     }
 
     /// Polls the feed and publishes what it hands over; the number of messages.
-    fn poll(&mut self, now_ns: u64, woken_ns: u64, overloaded: bool) -> usize {
+    fn poll(&mut self, now_ns: u64, woken_ns: u64, overloaded: bool, conflating: bool) -> usize {
         let budget = if overloaded { FLOOD } else { BUDGET };
         let publisher = &mut self.publisher;
+        if conflating {
+            publisher.conflate();
+        }
         let messages = self.feed.poll(now_ns, budget, &mut |message| publisher.message(message, woken_ns));
+        publisher.offer_newest();
         self.has_more = messages > 0 && self.feed.due_ns().is_some_and(|due_ns| due_ns <= now_ns);
         messages
     }
@@ -201,7 +205,8 @@ impl Duty {
     /// One cycle; true when there was work.
     pub fn cycle(&mut self) -> bool {
         let mut work = 0;
-        let (began_ns, overloaded) = (self.woken_ns, self.overload.as_ref().is_some_and(Overload::is_on));
+        let (began_ns, mut fed_ns) = (self.woken_ns, 0);
+        let overloaded = self.overload.as_ref().is_some_and(Overload::is_on);
         let congested = self.feed.is_some() && self.congestion.is_congested();
         if let Some(part) = &mut self.feed {
             while let Some(changes) = part.door.take() {
@@ -210,8 +215,12 @@ impl Duty {
             }
             let now_ns = self.clock.now_ns();
             if !part.must_wait(congested, self.congestion.moved(), now_ns) {
-                let messages = part.poll(now_ns, self.woken_ns, overloaded);
+                let conflating = self.overload.as_ref().is_some_and(Overload::conflates);
+                let messages = part.poll(now_ns, self.woken_ns, overloaded, conflating);
                 work += messages;
+                if overloaded {
+                    fed_ns = self.clock.now_ns() - now_ns;
+                }
                 if messages > 0 {
                     self.congestion.publish();
                     part.writers.iter().for_each(|door| door.wake());
@@ -235,19 +244,20 @@ impl Duty {
         }
         self.recorder.exchange(now_ns);
         self.woken_ns = now_ns;
-        self.note_overload(began_ns, work > 0);
+        self.note_overload(began_ns, fed_ns, work > 0);
         self.counters.cycles.add(1);
         self.counters.busy_cycles.add(u64::from(work > 0));
         work > 0
     }
 
-    /// At the end of a cycle that began then.
-    fn note_overload(&mut self, began_ns: u64, worked: bool) {
+    /// At the end of a cycle that began then, and in which the feed took so long.
+    fn note_overload(&mut self, began_ns: u64, fed_ns: u64, worked: bool) {
         let Some(overload) = &mut self.overload else { return };
         let unfinished = self.feed.as_ref().is_some_and(|part| part.has_more)
             || self.writer.as_ref().is_some_and(Writer::is_unfinished);
-        let took_ns = self.woken_ns.saturating_sub(began_ns);
-        let changes = if worked { overload.note(took_ns, unfinished) } else { overload.note_idle() };
+        let shed = self.writer.as_ref().is_some_and(Writer::has_shed);
+        let (now_ns, took_ns) = (self.woken_ns, if worked { self.woken_ns.saturating_sub(began_ns) } else { 0 });
+        let changes = overload.note(Load { now_ns, took_ns, fed_ns, unfinished, shed });
         if changes {
             self.counters.overloads.add(overload.is_on().into());
             self.counters.overloaded.set(overload.is_on().into());

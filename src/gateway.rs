@@ -32,7 +32,7 @@ use crate::server::app::{App, FeedStatus};
 use crate::server::http;
 use crate::server::tls::Tls;
 use crate::session::admission::{Admission, Limits};
-use crate::session::connection::Context;
+use crate::session::context::Context;
 use crate::session::door::Door;
 use crate::session::indicators::{IndicatorLimits, Indicators};
 use crate::session::orders::{Audience, Orders};

@@ -10,7 +10,9 @@
 pub mod board;
 pub mod latest;
 pub mod mail;
+mod newest;
 pub mod pending;
+pub mod pong;
 pub mod port;
 pub mod publisher;
 pub mod ring;

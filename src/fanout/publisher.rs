@@ -2,14 +2,16 @@
 //! as its subscribers want it, and offered to each of their rings.
 
 use super::board::{Board, Table};
+use super::newest::{Arrival, Newest, Stored};
 use super::port::Port;
 use super::ring::Offer;
 use super::slot::{PacketWords, Slot, Subscriber, TOGETHER};
 use super::update::UpdatePool;
 use crate::clock::{Clock, MarketTime};
 use crate::kite::packet;
-use crate::market::Tick;
 use crate::stats::{FeedCounters, Recorder, Stop};
+use crate::wire::Format;
+use crate::wire::encoding::EncodingSet;
 use arc_swap::{ArcSwap, Cache};
 use std::sync::Arc;
 
@@ -21,6 +23,10 @@ pub struct Publisher {
     market_time: MarketTime,
     counters: Arc<FeedCounters>,
     recorder: Recorder,
+    /// Tabs are offered the newest ticks only; see [`Self::conflate`].
+    conflating: bool,
+    /// What they have not been offered yet.
+    newest: Newest,
     /// Packets until the next one whose stops are timed one by one.
     until_sample: u32,
 }
@@ -62,6 +68,8 @@ impl Publisher {
             market_time: MarketTime::default(),
             counters,
             recorder,
+            conflating: false,
+            newest: Newest::default(),
             until_sample: 0,
         }
     }
@@ -114,8 +122,33 @@ impl Publisher {
             return;
         };
         lap.ends(Stop::Board);
-        let packet = Packet { bytes, tick, arrival };
-        publish(slot, packet, &mut self.pool, &self.counters, &mut lap);
+        // The value first, then the list: a subscriber who is not in the list yet finds the value in its snapshot.
+        let (numbers, shown_from) = slot.store(&mut PacketWords::new(bytes, arrival.received_ns), tick.mode);
+        self.counters.ticks.add(1);
+        let stored = Stored { bytes, tick, arrival, numbers, shown_from };
+        let audience = if self.conflating { Audience::Engine } else { Audience::All };
+        offer(slot, &stored, audience, &mut self.pool, &self.counters, &mut lap);
+        if self.conflating {
+            self.counters.outrun_ticks.add(self.newest.put(slot, &stored).into());
+        }
+    }
+
+    /// From now on tabs are offered only the newest tick of each instrument, and when [told](Self::offer_newest) so.
+    pub const fn conflate(&mut self) {
+        self.conflating = true;
+    }
+
+    /// Offers tabs the newest tick of each instrument that has come since [`Self::conflate`]; from now on they are offered
+    /// every tick again.
+    pub fn offer_newest(&mut self) {
+        if !std::mem::take(&mut self.conflating) {
+            return;
+        }
+        let Self { pool, clock, counters, recorder, newest, .. } = self;
+        newest.take(|slot, stored| {
+            let mut lap = Lap { clock, recorder, since: None };
+            offer(slot, &stored, Audience::Tabs, pool, counters, &mut lap);
+        });
     }
 
     /// Hands latencies over to the collector when it is time.
@@ -129,37 +162,43 @@ impl Publisher {
     }
 }
 
-/// When a message came, nanoseconds: monotonic, and since 1970 by the wall clock and by that of the market.
-#[derive(Clone, Copy)]
-struct Arrival {
-    received_ns: u64,
-    received_unix_ns: u64,
-    market_ns: u64,
+/// To whom a tick is offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    All,
+    /// Those who read it as it is: the engine.
+    Engine,
+    /// Those to whom it is written.
+    Tabs,
 }
 
-/// A packet and what it says.
-struct Packet<'a> {
-    bytes: &'a [u8],
-    tick: Tick,
-    arrival: Arrival,
+impl Audience {
+    #[inline]
+    fn has(self, subscriber: &Subscriber) -> bool {
+        self == Self::All || (subscriber.encoding.format == Format::Unwritten) == (self == Self::Engine)
+    }
 }
 
-/// Stops 4 to 6 for one tick.
-#[inline]
-fn publish(
+/// Stops 5 and 6 for one tick.
+#[inline(always)]
+fn offer(
     slot: &Slot,
-    Packet { bytes, tick, arrival }: Packet<'_>,
+    stored: &Stored<'_>,
+    audience: Audience,
     pool: &mut UpdatePool,
     counters: &FeedCounters,
     lap: &mut Lap<'_>,
 ) {
-    // The value first, then the list: a subscriber who is not in the list yet finds the value in its snapshot.
-    let (numbers, shown_from) = slot.store(&mut PacketWords::new(bytes, arrival.received_ns), tick.mode);
-    counters.ticks.add(1);
+    let &Stored { bytes, ref tick, arrival, numbers, shown_from } = stored;
     let subscribers = slot.subscribers();
     lap.ends(Stop::Slot);
-    if subscribers.list.is_empty() {
-        counters.unsubscribed_ticks.add(1);
+    let asked = match audience {
+        Audience::All => subscribers.list.len(),
+        _ => subscribers.list.iter().filter(|subscriber| audience.has(subscriber)).count(),
+    };
+    if asked == 0 {
+        let unsubscribed = subscribers.list.is_empty() && audience != Audience::Tabs;
+        counters.unsubscribed_ticks.add(unsubscribed.into());
         return;
     }
     let (mut shared, allocated) = pool.take();
@@ -171,13 +210,14 @@ fn publish(
     update.received_ns = arrival.received_ns;
     update.received_unix_ns = arrival.received_unix_ns;
     update.market_ns = arrival.market_ns;
-    update.tick = tick;
-    counters.encodings.add(update.encode(subscribers.encodings, bytes));
+    update.tick = *tick;
+    let encodings = if audience == Audience::Engine { EncodingSet::default() } else { subscribers.encodings };
+    counters.encodings.add(update.encode(encodings, bytes));
     counters.updates.add(1);
     lap.ends(Stop::Wire);
     let (mut queued, mut conflated) = (0, 0);
     // A packet that is cut down to the subscriber's mode is left out when the part he sees is what it was.
-    let is_shown = |subscriber: &&Subscriber| subscriber.encoding.mode >= shown_from;
+    let is_shown = |subscriber: &&Subscriber| subscriber.encoding.mode >= shown_from && audience.has(subscriber);
     for subscribers in subscribers.list.chunks(TOGETHER) {
         subscribers.iter().filter(is_shown).for_each(|subscriber| subscriber.inbox.touch());
         for Subscriber { inbox, .. } in subscribers.iter().filter(is_shown) {
@@ -191,7 +231,7 @@ fn publish(
     lap.ends(Stop::Ring);
     counters.queued.add(queued);
     counters.conflated.add(conflated);
-    counters.unchanged.add(subscribers.list.len() as u64 - queued - conflated);
+    counters.unchanged.add(asked as u64 - queued - conflated);
     pool.keep(shared);
 }
 
@@ -202,5 +242,64 @@ pub fn wake<'a>(doors: impl IntoIterator<Item = (&'a Port, &'a mio::Waker)>) {
             // Fails only when the eventfd is gone, that is at shutdown.
             let _ = waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ring::Ring;
+    use super::super::slot::Inbox;
+    use super::*;
+    use crate::market::{InstrumentToken, Mode, Tick};
+    use crate::stats::Collector;
+    use crate::wire::Encoding;
+
+    const TOKENS: [InstrumentToken; 2] = [InstrumentToken(257), InstrumentToken(513)];
+
+    /// A message with one packet.
+    fn message(token: InstrumentToken, price: i32, volume: u32) -> Vec<u8> {
+        let tick = Tick { mode: Mode::Full, volume_traded: volume, ..Tick::ltp(token, price) };
+        let mut body = Vec::new();
+        packet::encode(&tick, &mut body);
+        [&1_u16.to_be_bytes()[..], &(body.len() as u16).to_be_bytes()[..], &body[..]].concat()
+    }
+
+    #[test]
+    fn under_overload_the_engine_is_offered_everything_and_tabs_the_newest_of_each_instrument() {
+        let board = Board::new(|| {});
+        let [engine, full, ltp] = [Format::Unwritten, Format::Json, Format::Json].map(|format| {
+            let inbox = Arc::new(Inbox::new(Ring::new(16), 0, Arc::new(Port::new(4))));
+            let mode = if format == Format::Unwritten { Mode::Full } else { Mode::Quote };
+            board.subscribe(&inbox, &TOKENS, Encoding { format, mode });
+            inbox
+        });
+        board.subscribe(&ltp, &TOKENS, Encoding { format: Format::Json, mode: Mode::Ltp });
+        let (counters, recorder) = (Arc::<FeedCounters>::default(), Collector::default().recorder());
+        let mut publisher = Publisher::new(&board, Clock::manual(1), Arc::clone(&counters), recorder);
+        let [one, two] = TOKENS;
+        let offered = |inbox: &Inbox| {
+            let updates = std::iter::from_fn(|| inbox.ring.take());
+            updates
+                .map(|update| (update.tick.token, update.tick.last_price, update.tick.volume_traded))
+                .collect::<Vec<_>>()
+        };
+        publisher.message(&message(one, 100, 1), 0);
+        publisher.message(&message(two, 7, 7), 0);
+        assert_eq!([&engine, &full, &ltp].map(|inbox| offered(inbox).len()), [2; 3]);
+
+        publisher.conflate();
+        let news = [(one, 100, 2), (one, 101, 2), (two, 7, 8), (one, 101, 3)];
+        news.iter().for_each(|(token, price, volume)| publisher.message(&message(*token, *price, *volume), 0));
+        assert_eq!([&full, &ltp].map(|inbox| inbox.ring.depth()), [0; 2]);
+        publisher.offer_newest();
+        assert_eq!(offered(&engine), news);
+        assert_eq!(offered(&full), [(one, 101, 3), (two, 7, 8)]);
+        // The price changed with one that made way.
+        assert_eq!(offered(&ltp), [(one, 101, 3)]);
+        assert_eq!((counters.ticks.get(), counters.outrun_ticks.get()), (6, 2));
+
+        publisher.offer_newest();
+        publisher.message(&message(two, 8, 9), 0);
+        assert_eq!([&engine, &full, &ltp].map(|inbox| offered(inbox).len()), [1; 3]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::latest::Latest;
 use super::mail::Mailbox;
+use super::pong::Pong;
 use super::port::Port;
 use super::ring::Ring;
 use super::update::Update;
@@ -51,6 +52,8 @@ pub struct Inbox {
     pub ring: Ring<Arc<Update>>,
     /// What must not be conflated away, and news of candles and indicators.
     pub mail: Mailbox,
+    /// How far its client has read.
+    pub pong: Pong,
     /// Its number at its writer.
     pub key: u32,
     /// Its writer's door.
@@ -60,7 +63,7 @@ pub struct Inbox {
 impl Inbox {
     /// An empty inbox of the session with that key at the writer behind `port`.
     pub fn new(ring: Ring<Arc<Update>>, key: u32, port: Arc<Port>) -> Self {
-        Self { ring, mail: Mailbox::default(), key, port }
+        Self { ring, mail: Mailbox::default(), pong: Pong::default(), key, port }
     }
 
     /// Reads what an offer or a turn of its writer will need. Any thread; see [`TOGETHER`].
@@ -153,6 +156,15 @@ impl PacketWords {
 pub struct Packet {
     bytes: [u8; MAX_PACKET],
     length: usize,
+}
+
+impl Packet {
+    /// Takes over a packet, at most [`MAX_PACKET`] bytes.
+    pub fn new(packet: &[u8]) -> Self {
+        let (mut bytes, length) = ([0; MAX_PACKET], packet.len().min(MAX_PACKET));
+        bytes[..length].copy_from_slice(&packet[..length]);
+        Self { bytes, length }
+    }
 }
 
 impl std::ops::Deref for Packet {

@@ -8,7 +8,7 @@ use crate::fanout::publisher::Publisher;
 use crate::fanout::slot::Inbox;
 use crate::feed::Feed;
 use crate::session::door::Door;
-use crate::session::writer::Writer;
+use crate::session::writer::{Writer, WriterSettings};
 use crate::stats::{Collector, DutyCounters, FeedCounters, WriterCounters};
 use crate::wire::close::Close;
 use std::io;
@@ -39,6 +39,10 @@ impl DataPlane {
             Threads::One => 1,
             Threads::Split(writers) => writers.max(1),
         };
+        let (market_time, patient) = (feed.market_time(), feed.patience().is_some());
+        // It waits for sockets that are full, and nothing may be left out.
+        let late_after_ns = settings.writer.late_after_ns.filter(|_| !patient);
+        let writer_settings = WriterSettings { late_after_ns, ..settings.writer };
         let mut collector = Collector::default();
         let stop = Arc::new(AtomicBool::new(false));
         let congestion = Arc::new(Congestion::new(writers));
@@ -57,7 +61,7 @@ impl DataPlane {
                 Arc::clone(&door),
                 Arc::clone(board),
                 clock.clone(),
-                settings.writer,
+                writer_settings,
                 registry,
                 Arc::clone(&counters),
             );
@@ -66,7 +70,6 @@ impl DataPlane {
             parts.push((poll, place, writer));
         }
         let feed_counters = Arc::new(FeedCounters::default());
-        let (market_time, patient) = (feed.market_time(), feed.patience().is_some());
         let publisher =
             Publisher::new(board, clock.clone(), Arc::clone(&feed_counters), collector.recorder()).follow(market_time);
         let mut frame = |poll, place| {

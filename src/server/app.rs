@@ -4,7 +4,7 @@ use super::accept::Edge;
 use super::admin::AdminSettings;
 use crate::feed::kite::Keys;
 use crate::market::Calendar;
-use crate::session::connection::Context;
+use crate::session::context::Context;
 use crate::stats::{Collector, DutyCounters, FeedCounters, WriterCounters};
 use serde_json::Value;
 use std::sync::{Arc, PoisonError};

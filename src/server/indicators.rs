@@ -13,7 +13,7 @@ use crate::identity::principal::{Principal, Proof};
 use crate::identity::refusal::Refusal;
 use crate::market::Timeframe;
 use crate::market::indicator::IndicatorId;
-use crate::session::connection::Context;
+use crate::session::context::Context;
 use crate::session::indicators::problem::{Asked, Problem};
 use crate::session::indicators::question::Question;
 use crate::session::indicators::reply::{self, now};

@@ -12,7 +12,7 @@ use crate::identity::principal::Principal;
 use crate::identity::refusal::Refusal;
 use crate::secret::Secret;
 use crate::session::arrival::{Arrival, Entrant};
-use crate::session::connection::Context;
+use crate::session::context::Context;
 use crate::session::indicators::stream as indicator_stream;
 use crate::session::{kite, stream};
 use axum::Extension;

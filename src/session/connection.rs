@@ -1,40 +1,31 @@
 //! What the reading halves of all protocols have in common: the messages that come, and the way to the writing half.
 
-use super::admission::{Admission, Holding};
+use super::admission::Holding;
 use super::arrival::{Arrival, Entrant, Place};
 use super::comeback::Comeback;
-use super::door::{Change, Command, Door};
+use super::context::Context;
+use super::door::{Change, Command};
 use super::fragments::Abuse;
-use super::indicators::Indicators;
-use super::orders::Orders;
-use super::outage::StaleTokens;
 use super::outlet::TabStats;
-use super::registry::{Registry, SessionInfo, filter_of};
+use super::registry::{SessionInfo, filter_of};
 use super::socket::ReadHalf;
 use super::tab::{Delivery, Tab};
-use super::vigil::{End, Vigil};
-use crate::account::Account;
+use super::vigil::{self, End};
 use crate::account::analytics::Topics;
 use crate::account::audit::{Event, Outcome};
-use crate::clock::Clock;
-use crate::engine::Engine;
-use crate::fanout::board::Board;
 use crate::fanout::ring::Ring;
 use crate::fanout::slot::Inbox;
 use crate::identity::counters::Counters;
-use crate::identity::gate::{GRACE, Gate};
-use crate::identity::rate::{Meter, Rate};
+use crate::identity::gate::GRACE;
+use crate::identity::rate::Meter;
 use crate::identity::refusal::Refusal;
 use crate::identity::watch::Watch;
-use crate::kite::instruments::Instruments;
 use crate::resume::counters::Refused;
-use crate::resume::{Restored, SessionState, Sessions, Ticket};
+use crate::resume::{Restored, SessionState, Ticket};
 use crate::secret::Secret;
 use crate::wire::Format;
 use crate::wire::close::Close;
-use crate::wire::frame::{self, Opcode};
 use crate::wire::resume::{Cursor, ResumeRequest};
-use arc_swap::ArcSwap;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,58 +37,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
-
-/// What all connections share.
-#[derive(Debug)]
-pub struct Context {
-    /// Who has what.
-    pub board: Arc<Board>,
-    /// The writers; a new tab goes to the one with the fewest.
-    pub doors: Vec<Arc<Door>>,
-    /// Symbols and their tokens.
-    pub instruments: Arc<ArcSwap<Instruments>>,
-    /// Who is connected.
-    pub registry: Arc<Registry>,
-    /// Candles and alerts.
-    pub engine: Arc<Engine>,
-    /// Who may have how many instruments.
-    pub admission: Arc<Admission>,
-    /// Who has which indicators.
-    pub indicators: Indicators,
-    /// Whose values grow old.
-    pub stale: Arc<StaleTokens>,
-    /// Who gets the account's order updates.
-    pub orders: Arc<Orders>,
-    /// The program's clock.
-    pub clock: Clock,
-    /// Updates a tab's ring holds.
-    pub ring_capacity: usize,
-    /// Most tokens a connection may have.
-    pub max_tokens: usize,
-    /// The same, of Kite's protocol.
-    pub max_kite_tokens: usize,
-    /// Largest message a client may send, bytes.
-    pub max_message: usize,
-    /// How many messages a client may send, pings and pongs too.
-    pub message_rate: Rate,
-    /// Who may what.
-    pub gate: Arc<Gate>,
-    /// Ends connections that have no reason to stay.
-    pub vigil: Arc<Vigil>,
-    /// What is written down.
-    pub account: Arc<Account>,
-    /// What survives a connection.
-    pub sessions: Arc<Sessions>,
-}
-
-impl Context {
-    /// A place for one more connection; `None` when all are taken.
-    pub fn place(&self) -> Option<Place> {
-        let mut doors: Vec<_> = self.doors.iter().collect();
-        doors.sort_by_key(|door| door.tabs());
-        doors.into_iter().find_map(|door| door.key().map(|key| Place { door: Arc::clone(door), key, opened: false }))
-    }
-}
 
 /// Bytes of replies a client may leave unread before its next request is looked at.
 const UNREAD_REPLIES: u64 = 16 * 1_024;
@@ -235,6 +174,20 @@ impl Connection {
     /// The next message. A client that asks without reading the answers is not heard further: its memory is bounded, and
     /// TCP tells it.
     pub async fn hear(&mut self) -> Heard {
+        self.listen(true);
+        let heard = self.hear_next().await;
+        self.listen(!matches!(heard, Heard::Request(_)));
+        heard
+    }
+
+    /// Pongs are heard, or not while a request is carried out.
+    fn listen(&self, listens: bool) {
+        if let Some(inbox) = &self.inbox {
+            inbox.pong.listen(listens.then(|| self.context.clock.now_ns()));
+        }
+    }
+
+    async fn hear_next(&mut self) -> Heard {
         let Self { context, info, socket, next_ping_ns, watch, ticket, bell, unproved, .. } = self;
         let next = async {
             while info.stats.replies.load(Ordering::Relaxed) > UNREAD_REPLIES {
@@ -261,7 +214,7 @@ impl Connection {
             }
             Err(Call::Bell) => Heard::Bell,
             Err(Call::Ping) => {
-                self.reply(ping()).await;
+                self.reply(vigil::ping()).await;
                 Heard::Nothing
             }
         }
@@ -342,8 +295,8 @@ impl Connection {
 
     /// Something came from the client: what was sent before has arrived, unless some of it waits or was let go.
     pub fn heard(&self) {
-        let overrun = self.inbox.as_ref().is_some_and(|inbox| inbox.mail.is_overrun());
-        if self.info.stats.blocked_since_ns.get() == 0 && !overrun {
+        let waits = self.inbox.as_ref().is_some_and(|inbox| inbox.mail.is_overrun() || inbox.mail.depth() > 0);
+        if self.info.stats.blocked_since_ns.get() == 0 && !waits {
             self.ticket.heard();
         }
     }
@@ -364,6 +317,14 @@ impl Connection {
         self.info.last_seen_ns.store(now_ns, Ordering::Relaxed);
         if matches!(message, Some(Ok(_))) {
             self.heard();
+        }
+        if let (Some(Ok(Message::Pong(body))), Some(inbox)) = (&message, &self.inbox)
+            && inbox.pong.hear(body, now_ns)
+        {
+            inbox.announce();
+            self.place.door.wake();
+            // The gateway wanted it: it does not count as one that the client sends.
+            return Heard::Nothing;
         }
         if message.is_some() && !self.meter.take(self.context.message_rate, now_ns) {
             Counters::count(&self.context.gate.counters.rate_limited);
@@ -487,11 +448,4 @@ async fn ended(context: &Context, watch: &Watch, unproved: Option<&Unproved>) ->
             context.gate.counters.refuse(Refusal::Late).close()
         }
     }
-}
-
-/// An empty ping.
-fn ping() -> Vec<u8> {
-    let mut out = Vec::with_capacity(2);
-    frame::append(&mut out, Opcode::Ping, &[]);
-    out
 }

@@ -2,7 +2,8 @@
 //! connection. There are no replies, as with Kite: a subscription shows in its first packet.
 
 use super::arrival::Arrival;
-use super::connection::{Connection, Context, Heard};
+use super::connection::{Connection, Heard};
+use super::context::Context;
 use super::door::Change;
 use super::lane::Lane;
 use super::tab::Delivery;

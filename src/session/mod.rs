@@ -6,11 +6,13 @@
 //! writes to the socket.
 
 pub mod admission;
+pub mod alarm;
 pub mod arrival;
 pub mod batch;
 pub mod charts;
 pub mod comeback;
 pub mod connection;
+pub mod context;
 pub mod door;
 pub mod envelope;
 pub mod fragments;
@@ -22,6 +24,7 @@ pub mod orders;
 pub mod outage;
 pub mod outlet;
 pub mod packets;
+pub mod probe;
 pub mod registry;
 pub mod socket;
 pub mod stream;

@@ -102,6 +102,7 @@ impl SessionInfo {
             "bytes_sent": self.stats.bytes.get(),
             "queue_depth": self.inbox.get().map_or(0, |inbox| inbox.ring.depth()),
             "unsent_bytes": self.stats.unsent.get(),
+            "answered_in_seconds": self.inbox.get().and_then(|inbox| inbox.pong.took_ns()).map(|took_ns| took_ns as f64 / 1e9),
             "blocked_seconds": if blocked_ns == 0 { 0.0 } else { now_ns.saturating_sub(blocked_ns) as f64 / 1e9 },
         })
     }

@@ -4,15 +4,17 @@
 //! were added, lanes whose newest value is owed (a snapshot, or after the ring ran over), then the ring. All of it is put
 //! into one buffer, which leaves in one write through the [`Outlet`].
 
+use super::alarm::Alarm;
 use super::door::Change;
 use super::envelope::Envelope;
 use super::lane::Lane;
 use super::missed::Missed;
 use super::outlet::{Outlet, TabStats};
+use super::probe::Probe;
 use super::turn::{Stamp, Turn};
 use crate::fanout::board::Board;
 use crate::fanout::mail::Mailbox;
-use crate::fanout::slot::{Inbox, Slot};
+use crate::fanout::slot::Inbox;
 use crate::fanout::update::Update;
 use crate::market::Mode;
 use crate::market::calendar::Utc;
@@ -54,15 +56,15 @@ pub struct Tab {
     owed: VecDeque<u32>,
     /// How many updates stood in the ring when lanes were added. They go before snapshots: the board is told of a
     /// subscription before the tab, and a tape that starts with it must not lose its beginning.
-    early: usize,
+    early: u32,
     envelope: Envelope,
     missed: Missed,
-    /// When the tab wants a turn even if nothing comes, monotonic; 0 for never.
-    timer_ns: u64,
-    /// The time of that kind which the writer has noted last.
-    noted_ns: u64,
+    /// `None` before the first subscription.
+    probe: Option<Box<Probe>>,
+    /// When it wants a turn by itself.
+    pub alarm: Alarm,
     /// Bytes of replies put together since the writer asked last.
-    replies: u64,
+    replies: u32,
     /// It was told that it is too slow: nothing follows.
     given_up: bool,
     /// Its last frame waits behind what the socket has not taken; until then, monotonic, it may leave. 0 while it stays.
@@ -82,8 +84,8 @@ impl Tab {
             early: 0,
             envelope: Envelope::new(delivery),
             missed: Missed::default(),
-            timer_ns: 0,
-            noted_ns: 0,
+            probe: None,
+            alarm: Alarm::default(),
             replies: 0,
             given_up: false,
             leaving_ns: 0,
@@ -114,10 +116,10 @@ impl Tab {
             self.outlet.let_go(change.reply.len() as u64);
         } else {
             turn.out.extend_from_slice(&change.reply);
-            self.replies += change.reply.len() as u64;
+            self.replies += change.reply.len() as u32;
         }
         if !change.add.is_empty() {
-            self.early = self.inbox.as_ref().map_or(0, |inbox| inbox.ring.depth());
+            self.early = self.inbox.as_ref().map_or(0, |inbox| inbox.ring.depth() as u32);
         }
         for lane in change.add {
             let id = lane.slot.id;
@@ -152,7 +154,7 @@ impl Tab {
             self.inbox = Some(inbox);
         }
         turn.out.extend_from_slice(frame);
-        self.replies += frame.len() as u64;
+        self.replies += frame.len() as u32;
         turn.counters.messages.add(1);
     }
 
@@ -188,24 +190,47 @@ impl Tab {
             false
         } else {
             inbox.ring.begin();
-            let more = self.fill_from(&inbox, turn);
-            if let Some(due_ns) = self.envelope.end_turn(turn) {
-                self.arm(due_ns);
-            }
-            more
+            self.fill_in_time(&inbox, turn)
         };
         self.inbox = Some(inbox);
         more
     }
 
+    /// The same for one whose socket has room, unless it has to read first.
+    fn fill_in_time(&mut self, inbox: &Inbox, turn: &mut Turn<'_>) -> bool {
+        // Boxed, and made with the first subscription: a tab that only idles needs none.
+        let probe = self.probe.get_or_insert_default();
+        let holds = probe.begin(&inbox.pong, turn);
+        let begin = turn.out.len();
+        let more = if holds {
+            self.alarm.arm(probe.until_ns());
+            // What may not be lost cannot wait.
+            self.read_mail(&inbox.mail, turn)
+        } else {
+            self.fill_from(inbox, turn)
+        };
+        if let Some(due_ns) = self.envelope.end_turn(turn) {
+            self.alarm.arm(due_ns);
+        }
+        if let Some(probe) = &mut self.probe
+            && !self.given_up
+        {
+            probe.end(begin, &inbox.pong, turn);
+        }
+        more
+    }
+
     fn fill_from(&mut self, inbox: &Inbox, turn: &mut Turn<'_>) -> bool {
         if inbox.ring.take_behind() {
+            turn.counters.overrun_rings.add(1);
+            turn.shed |= !turn.late;
             while inbox.ring.take().is_some() {}
             self.early = 0;
             self.owe_all(turn.board);
         }
-        if self.read_mail(&inbox.mail, turn) {
-            return true;
+        let full = self.read_mail(&inbox.mail, turn);
+        if full || self.given_up {
+            return full;
         }
         while self.early > 0
             && let Some(update) = inbox.ring.take()
@@ -293,8 +318,7 @@ impl Tab {
         }
         if self.delivery.throttle_ns > 0 && turn.now_ns < lane.due_ns {
             lane.held = true;
-            let due_ns = lane.due_ns;
-            self.arm(due_ns);
+            self.alarm.arm(lane.due_ns);
             return;
         }
         let skipped = lane.gap(number);
@@ -335,7 +359,7 @@ impl Tab {
     fn take(&mut self, update: &Arc<Update>, turn: &mut Turn<'_>) {
         if let Some(mode) = self.firehose
             && !self.lanes.contains_key(&update.slot)
-            && let Some(slot) = slot_of(turn.board, update)
+            && let Some(slot) = turn.board.table().load().get(&update.tick.token).cloned()
         {
             self.lanes.insert(update.slot, Lane::new(slot, mode));
         }
@@ -351,12 +375,13 @@ impl Tab {
         // The newer one stands in the ring behind it, is on its way, or has been refused by the ring, which owes it then.
         let is_old = turn.now_ns.saturating_sub(update.received_ns) > turn.max_wait_ns;
         if is_old && lane.slot.numbers().of(lane.mode) > number {
+            turn.counters.stale_updates.add(1);
+            turn.shed |= !turn.late;
             return;
         }
         if self.delivery.throttle_ns > 0 && turn.now_ns < lane.due_ns {
             if !std::mem::replace(&mut lane.held, true) {
-                let due_ns = lane.due_ns;
-                self.arm(due_ns);
+                self.alarm.arm(lane.due_ns);
             }
             return;
         }
@@ -400,7 +425,7 @@ impl Tab {
         if !self.is_kite()
             && let Some(due_ns) = self.missed.tell(self.delivery.format, turn)
         {
-            self.arm(due_ns);
+            self.alarm.arm(due_ns);
         }
     }
 
@@ -422,30 +447,15 @@ impl Tab {
 
     /// How many bytes of what was put together since the last call are replies.
     pub fn take_replies(&mut self) -> u64 {
-        std::mem::take(&mut self.replies)
-    }
-
-    /// The time at which the tab wants a turn, if the writer has not noted it yet.
-    pub fn note_timer(&mut self) -> Option<u64> {
-        let news = self.timer_ns != 0 && self.timer_ns != self.noted_ns;
-        self.noted_ns = self.timer_ns;
-        news.then_some(self.timer_ns)
-    }
-
-    /// Wants a turn at that time at the latest.
-    fn arm(&mut self, at_ns: u64) {
-        if self.timer_ns == 0 || at_ns < self.timer_ns {
-            self.timer_ns = at_ns;
-        }
+        std::mem::take(&mut self.replies).into()
     }
 
     /// A noted time has come: what the throttle held back is owed now, if it is due. False for a time that was meant for
     /// something else.
     pub fn ring_timer(&mut self, noted_ns: u64, now_ns: u64) -> bool {
-        if self.timer_ns != noted_ns {
+        if !self.alarm.rings(noted_ns) {
             return false;
         }
-        self.timer_ns = 0;
         let mut next_ns = u64::MAX;
         for (id, lane) in &mut self.lanes {
             if lane.held && lane.due_ns <= now_ns {
@@ -458,7 +468,7 @@ impl Tab {
             }
         }
         if next_ns != u64::MAX {
-            self.arm(next_ns);
+            self.alarm.arm(next_ns);
         }
         true
     }
@@ -487,8 +497,4 @@ impl Tab {
             turn.append_frame(|out| push::value_frame(out, format, &heartbeat));
         }
     }
-}
-
-fn slot_of(board: &Board, update: &Update) -> Option<Arc<Slot>> {
-    board.table().load().get(&update.tick.token).cloned()
 }

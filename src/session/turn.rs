@@ -64,8 +64,17 @@ pub struct Turn<'a> {
     pub limit: usize,
     /// How long a batch may wait, nanoseconds.
     pub batch_delay_ns: u64,
-    /// How long an update may have waited before it is left out for a newer one, nanoseconds; [`u64::MAX`] but under overload.
+    /// How long an update may have waited before it is left out for a newer one, nanoseconds; [`u64::MAX`] but
+    /// under overload, and for a tab that has been late for long.
     pub max_wait_ns: u64,
+    /// What it is then; `None` for no limit.
+    pub overload_wait_ns: Option<u64>,
+    /// How much longer than its way a tab may take to read what it is sent, nanoseconds; `None` for as long as it likes.
+    pub late_after_ns: Option<u64>,
+    /// The tab does not read in time, or did not until now.
+    pub late: bool,
+    /// A value made way at one that does.
+    pub shed: bool,
 }
 
 impl std::fmt::Debug for Turn<'_> {

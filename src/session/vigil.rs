@@ -4,6 +4,7 @@
 use super::registry::SessionInfo;
 use crate::clock::Clock;
 use crate::wire::close::Close;
+use crate::wire::frame::{self, Opcode};
 use rand::Rng;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,6 +90,13 @@ impl End {
         let hint = format!("{}; retry after {}.{} s", Close::GoingAway.reason(), tenths / 10, tenths % 10);
         Close::GoingAway.frame_with(&hint)
     }
+}
+
+/// An empty ping.
+pub fn ping() -> Vec<u8> {
+    let mut out = Vec::with_capacity(2);
+    frame::append(&mut out, Opcode::Ping, &[]);
+    out
 }
 
 /// See the module. Control side, shared by all connections.

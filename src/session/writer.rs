@@ -26,6 +26,9 @@ pub struct WriterSettings {
     /// How long an update may wait under overload before it makes way for a newer one, nanoseconds; none for as long as its
     /// ring has room.
     pub overload_wait_ns: Option<u64>,
+    /// How much longer than its way a tab may take to read what it is sent until nothing more is sent, nanoseconds; `None` for
+    /// as long as its socket takes data. See [`Probe`](super::probe::Probe).
+    pub late_after_ns: Option<u64>,
     /// Time between two heartbeats of a tab, nanoseconds.
     pub heartbeat_ns: u64,
 }
@@ -53,6 +56,8 @@ pub struct Writer {
     out: Vec<u8>,
     stamps: Vec<Stamp>,
     own: OwnEncodings,
+    /// See [`Self::has_shed`].
+    has_shed: bool,
     /// See [`Turn::max_wait_ns`].
     max_wait_ns: u64,
     /// Monotonic time when the writer looked at the clock last: when it began with something, and after each write. Tabs are
@@ -140,6 +145,10 @@ macro_rules! turn {
             board: &$self.board,
             batch_delay_ns: $self.settings.batch_delay_ns,
             max_wait_ns: $self.max_wait_ns,
+            overload_wait_ns: $self.settings.overload_wait_ns,
+            late_after_ns: $self.settings.late_after_ns,
+            late: false,
+            shed: false,
         }
     };
 }
@@ -174,6 +183,7 @@ impl Writer {
             out: Vec::with_capacity(ARENA + settings.budget * 2),
             stamps: Vec::new(),
             own: OwnEncodings::default(),
+            has_shed: false,
             max_wait_ns: u64::MAX,
             now_ns,
         }
@@ -211,6 +221,7 @@ impl Writer {
                 work += 1;
             }
         }
+        self.has_shed = false;
         // Only now: whoever waits is not to wait for timers without end.
         let until_ns = if overloaded { self.now_ns + SHORT_TURN_NS } else { u64::MAX };
         for _ in 0..ROUNDS {
@@ -225,6 +236,12 @@ impl Writer {
             }
         }
         work
+    }
+
+    /// Whether a value made way for a newer one in the last turn, because its tab had none in time. Not because its socket
+    /// was full: then the tab goes on as soon as it has room.
+    pub const fn has_shed(&self) -> bool {
+        self.has_shed
     }
 
     /// Serves every tab that has something once, or as many as there is time for. Returns how many those were.
@@ -295,9 +312,11 @@ impl Writer {
             Written::Dead => self.close(key, &[]),
             Written::All if tab.leaving_ns() > 0 => self.close(key, &[]),
             Written::All => {
+                let has_shed = self.has_shed;
                 self.unwatch(key);
                 self.fill(key, recorder);
                 self.hand_over(recorder);
+                self.has_shed = has_shed;
             }
         }
     }
@@ -360,12 +379,13 @@ impl Writer {
         }
         let mut turn = turn!(self, recorder);
         let more = tab.fill(&mut turn);
+        self.has_shed |= turn.shed;
         self.note(key, more, recorder);
     }
 
     /// Notes what was put together for a tab since the last note, and when it wants its next turn.
     fn note(&mut self, key: u32, more: bool, recorder: &mut Recorder) {
-        if let Some(due_ns) = self.tab(key).and_then(Tab::note_timer) {
+        if let Some(due_ns) = self.tab(key).and_then(|tab| tab.alarm.news()) {
             self.timers.push(Reverse((due_ns, key)));
         }
         let begin = self.filled.last().map_or(0, |filled| filled.out_end);

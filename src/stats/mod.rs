@@ -30,6 +30,8 @@ counters! {
         ticks,
         /// Ticks stored whose instrument has no subscriber now.
         unsubscribed_ticks,
+        /// Ticks that were stored under overload and offered to nobody but the engine, since a newer one had come as well.
+        outrun_ticks,
         /// Updates made, each with all encodings that its subscribers want.
         updates,
         /// Updates that had to be allocated because every pooled one was in use.
@@ -56,6 +58,13 @@ counters! {
         skipped,
         /// Updates passed over because the tab already had a newer value.
         outdated,
+        /// Updates passed over because they had waited for long and the tab could have a newer value: under overload, and where
+        /// a tab has been late for long.
+        stale_updates,
+        /// Times a tab was sent nothing more until it had read what it had.
+        holds,
+        /// Times a tab found that its ring had run over.
+        overrun_rings,
         /// Updates passed over because the tab had unsubscribed meanwhile.
         unsubscribed,
         /// Updates passed over because they did not meet the subscription's condition.

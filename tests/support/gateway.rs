@@ -57,6 +57,7 @@ pub fn settings() -> Settings {
             batch_delay_ns: 50_000_000,
             // A development build on a busy machine is overloaded now and then.
             overload_wait_ns: None,
+            late_after_ns: None,
             heartbeat_ns: 3_600_000_000_000,
         },
         demand: DemandSettings { debounce: Duration::from_millis(5), linger: Duration::from_millis(50) },

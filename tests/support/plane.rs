@@ -48,6 +48,7 @@ impl Plane {
             budget: 16 * 1_024,
             batch_delay_ns: 10_000_000,
             overload_wait_ns: Some(8_000_000),
+            late_after_ns: Some(25_000_000),
             heartbeat_ns: u64::MAX / 4,
         };
         let writer = Writer::new(

@@ -4,7 +4,7 @@
 
 use super::subscriptions::Subscriptions;
 use crate::identity::principal::Principal;
-use crate::session::connection::Context;
+use crate::session::context::Context;
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 

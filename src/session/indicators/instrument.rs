@@ -5,7 +5,7 @@ use crate::identity::permissions::Permissions;
 use crate::kite::instruments::Instrument;
 use crate::market::InstrumentToken;
 use crate::market::indicator::{IndicatorId, Name};
-use crate::session::connection::Context;
+use crate::session::context::Context;
 
 /// Whether somebody may have indicators of an instrument.
 pub fn may_have(permissions: &Permissions, token: InstrumentToken) -> bool {

@@ -16,7 +16,7 @@ use crate::identity::principal::Principal;
 use crate::market::indicator::{Indicator, IndicatorId, Outputs};
 use crate::market::{InstrumentToken, Timeframe};
 use crate::session::admission::Holding;
-use crate::session::connection::Context;
+use crate::session::context::Context;
 use crate::wire::Format;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;

@@ -16,7 +16,7 @@ use crate::market::indicator::IndicatorId;
 use crate::market::{InstrumentToken, Timeframe};
 use crate::resume::IndicatorState;
 use crate::session::admission::Holding;
-use crate::session::connection::Context;
+use crate::session::context::Context;
 use crate::wire::Format;
 use crate::wire::indicator_request::{Unwanted, Wanted};
 use serde_json::{Map, Value};

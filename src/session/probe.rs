@@ -1,0 +1,364 @@
+//! Whether a tab reads what it is sent: a ping goes behind it, which a client answers when it has come so far (RFC 6455,
+//! 5.5.2 and 5.5.3).
+//!
+//! The system takes megabytes for a tab that is behind, and there they grow old. So a tab that goes on answering later than
+//! its way explains is sent no more values until it has read what it has: what comes meanwhile stays in its ring, where newer
+//! values take the place of older ones. After that it may have only so much unread as it reads in time. One that never
+//! answers is never waited for. What an answer takes contains the gateway's own delays, so on a starved machine everybody
+//! looks late.
+
+use super::turn::Turn;
+use crate::fanout::pong::Pong;
+use crate::wire::frame::{self, Opcode};
+
+/// Bytes after which a tab is asked again. In a quiet market that is once in seconds.
+const EVERY_BYTES: u32 = 64 * 1_024;
+/// Least and longest time between two pings to a tab that has answered in time: the longer, the more often it has.
+const EVERY_MS: std::ops::RangeInclusive<u32> = 10..=100;
+/// How much longer than its way a tab that was late is to take: what it may have unread is adapted to that.
+const TARGET_NS: u64 = 10_000_000;
+/// Least that a tab that was late may have unread, bytes.
+const LEAST_CREDIT: u32 = 4 * 1_024;
+/// A tab that may have so much unread is late no more.
+const FULL_CREDIT: u32 = 256 * 1_024;
+/// For how long a tab must have been late to be taken for slow and not for disturbed: only then is it waited for.
+const SLOW_NS: u64 = 300_000_000;
+/// After so long its way is measured anew: it may have become longer.
+const RENEWAL_NS: u64 = 10_000_000_000;
+/// Longest time a tab is waited for. Then its socket has to show whether it reads.
+const LONGEST_WAIT_NS: u64 = 1_000_000_000;
+
+/// See the module. **Thread**: the writer's.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Probe {
+    /// The last ping: when it was put together, monotonic; 0 for none.
+    asked_ns: u64,
+    /// Since when it is late, monotonic; 0 while it is not.
+    late_since_ns: u64,
+    /// Since when answers are counted for [`Self::way_ns`], monotonic.
+    measured_ns: u64,
+    /// The least time an answer took, nanoseconds; 0 before the first.
+    way_ns: u32,
+    /// Bytes put together since the last ping.
+    bytes: u32,
+    /// How many bytes it may have unread while it is late.
+    credit: u32,
+    /// Least time to the next ping while it is not late, milliseconds.
+    every_ms: u8,
+    /// The last ping has no answer yet.
+    open: bool,
+    /// It is waited for.
+    holds: bool,
+}
+
+impl Probe {
+    /// Begins a turn of the tab: whether it is late with what it has, and no values may be put together for it. Then it wants
+    /// another turn [in time](Self::until_ns). One that has been late for long is not sent what is old.
+    #[inline]
+    pub fn begin(&mut self, pong: &Pong, turn: &mut Turn<'_>) -> bool {
+        (self.open || self.is_late()) && self.examine(pong, turn)
+    }
+
+    fn examine(&mut self, pong: &Pong, turn: &mut Turn<'_>) -> bool {
+        let Some(late_after_ns) = turn.late_after_ns else { return false };
+        let held = self.holds;
+        let holds = self.look(pong, turn.now_ns, late_after_ns);
+        turn.counters.holds.add((holds && !held).into());
+        turn.late = held || holds || self.is_late();
+        if self.is_slow(turn.now_ns) {
+            turn.max_wait_ns = turn.overload_wait_ns.unwrap_or(u64::MAX);
+        }
+        // Where nobody listens to its answer there is no limit either: it would be one that no ping can lift.
+        if !self.open {
+            turn.limit = turn.limit.min(turn.out.len().saturating_add(self.credit(turn.now_ns)));
+        }
+        holds
+    }
+
+    /// Ends a turn in which messages were put together from `begin` on.
+    #[inline]
+    pub fn end(&mut self, begin: usize, pong: &Pong, turn: &mut Turn<'_>) {
+        let bytes = turn.out.len() - begin;
+        self.bytes = self.bytes.saturating_add(bytes as u32);
+        if (self.bytes >= EVERY_BYTES || self.is_late() || self.asked_ns == 0) && turn.late_after_ns.is_some() {
+            self.ask(turn.out, pong, turn.now_ns);
+        }
+    }
+
+    /// Whether it has to read first. `late_after_ns` is how much longer than its way it may take.
+    fn look(&mut self, pong: &Pong, now_ns: u64, late_after_ns: u64) -> bool {
+        if self.open {
+            if let Some(took_ns) = pong.answer_to(self.asked_ns) {
+                self.learn(took_ns, now_ns, late_after_ns);
+            }
+            // Before the first answer it may be one that never answers.
+            let waits_ns = pong.waits_ns(now_ns).filter(|_| self.open && self.way_ns > 0);
+            if !self.is_late() && waits_ns.is_some_and(|waits_ns| waits_ns >= self.patience_ns(late_after_ns)) {
+                self.become_late(now_ns);
+            }
+            self.holds = waits_ns.is_some() && self.is_slow(now_ns);
+            if self.open && self.way_ns > 0 && now_ns >= self.until_ns() {
+                // Nor does it answer any more, or that answer was lost: a client may leave out all but the last one.
+                *self = Self { asked_ns: self.asked_ns, ..Self::default() };
+            }
+        }
+        self.holds
+    }
+
+    /// Until when it is waited for, monotonic.
+    pub const fn until_ns(&self) -> u64 {
+        self.asked_ns + LONGEST_WAIT_NS
+    }
+
+    /// How long an answer may take.
+    fn patience_ns(&self, late_after_ns: u64) -> u64 {
+        u64::from(self.way_ns) + late_after_ns
+    }
+
+    /// The last ping was answered.
+    fn learn(&mut self, took_ns: u64, now_ns: u64, late_after_ns: u64) {
+        self.open = false;
+        let took = u32::try_from(took_ns).unwrap_or(u32::MAX).max(1);
+        let slow = self.is_slow(now_ns);
+        if slow && now_ns > self.measured_ns + RENEWAL_NS {
+            // By the next answer, with as little before it as possible.
+            (self.way_ns, self.credit, self.measured_ns) = (u32::MAX, LEAST_CREDIT, now_ns);
+            return;
+        }
+        if self.way_ns == 0 {
+            (self.way_ns, self.measured_ns) = (took, now_ns);
+        }
+        self.way_ns = self.way_ns.min(took);
+        let over_ns = u64::from(took - self.way_ns);
+        if slow && self.holds {
+            // At most twice as much as before, so that it is felt when that is too much.
+            let credit = u64::from(self.credit) * TARGET_NS / over_ns.max(TARGET_NS / 2);
+            self.credit = (credit as u32).clamp(LEAST_CREDIT, FULL_CREDIT);
+            if self.credit == FULL_CREDIT {
+                self.late_since_ns = 0;
+            }
+        } else if over_ns <= late_after_ns {
+            self.late_since_ns = 0;
+            self.every_ms = (u32::from(self.every_ms) * 2).clamp(*EVERY_MS.start(), *EVERY_MS.end()) as u8;
+        } else if !self.is_late() {
+            self.become_late(now_ns);
+        }
+    }
+
+    /// It does not answer in time.
+    const fn become_late(&mut self, now_ns: u64) {
+        (self.late_since_ns, self.credit, self.every_ms) = (now_ns, EVERY_BYTES / 4, 0);
+    }
+
+    /// Whether it answered too late.
+    const fn is_late(&self) -> bool {
+        self.late_since_ns != 0
+    }
+
+    /// Whether it has been late for so long that what is old is not for it any more.
+    const fn is_slow(&self, now_ns: u64) -> bool {
+        self.is_late() && now_ns > self.late_since_ns + SLOW_NS
+    }
+
+    /// How many bytes may be put together for it at most, about.
+    const fn credit(&self, now_ns: u64) -> usize {
+        if self.is_slow(now_ns) { self.credit.saturating_sub(self.bytes) as usize } else { usize::MAX }
+    }
+
+    /// Puts a ping behind what has been put together in `out` if it is time.
+    fn ask(&mut self, out: &mut Vec<u8>, pong: &Pong, now_ns: u64) {
+        let is_time = if self.is_slow(now_ns) {
+            self.bytes >= self.credit
+        } else {
+            self.bytes >= EVERY_BYTES && now_ns >= self.asked_ns + u64::from(self.every_ms) * 1_000_000
+        };
+        // The first goes behind the first reply, and so shows how long the way is.
+        if self.open || !is_time && self.asked_ns != 0 {
+            return;
+        }
+        // It says when it was asked, so no two may say the same.
+        self.asked_ns = now_ns.max(self.asked_ns + 1);
+        (self.open, self.bytes) = (true, 0);
+        pong.ask(self.asked_ns);
+        frame::append(out, Opcode::Ping, &self.asked_ns.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const LATE_AFTER: u64 = 25 * MS;
+
+    /// A tab, and when it is.
+    struct Case {
+        probe: Probe,
+        pong: Pong,
+        now_ns: u64,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            Self { probe: Probe::default(), pong: Pong::default(), now_ns: 1_000 * MS }
+        }
+
+        /// So many bytes are sent; whether a ping was among them.
+        fn send(&mut self, bytes: usize) -> bool {
+            let mut out = Vec::new();
+            self.probe.bytes += bytes as u32;
+            self.probe.ask(&mut out, &self.pong, self.now_ns);
+            assert!(out.is_empty() || out.len() == 10 && out[..2] == [0x89, 8]);
+            !out.is_empty()
+        }
+
+        /// So much later: whether nothing may be sent.
+        fn holds_after(&mut self, ms: u64) -> bool {
+            self.now_ns += ms * MS;
+            self.probe.look(&self.pong, self.now_ns, LATE_AFTER)
+        }
+
+        /// The answer comes.
+        fn answer(&mut self) {
+            let body = self.pong.asked_ns().to_be_bytes();
+            assert!(self.pong.hear(&body, self.now_ns) && !self.pong.hear(&body, self.now_ns));
+            assert!(!self.holds_after(0));
+        }
+
+        /// A ping after a while, and its answer so much later.
+        fn round(&mut self, ms: u64) {
+            self.now_ns += 100 * MS;
+            assert!(self.send(EVERY_BYTES as usize));
+            self.now_ns += ms * MS;
+            self.answer();
+        }
+    }
+
+    #[test]
+    fn one_that_answers_in_time_is_asked_now_and_then() {
+        let mut case = Case::new();
+        case.round(1);
+        let mut pings = 0;
+        for _ in 0..1_000 {
+            pings += u32::from(case.send(EVERY_BYTES as usize / 2));
+            case.now_ns += MS;
+            if case.probe.open {
+                case.answer();
+            }
+        }
+        assert!((10..16).contains(&pings), "{pings} in a second");
+        assert!(!case.send(0) && !case.probe.is_late() && case.probe.credit(case.now_ns) == usize::MAX);
+    }
+
+    #[test]
+    fn one_that_was_disturbed_is_not_waited_for() {
+        let mut case = Case::new();
+        case.round(1);
+        case.now_ns += 100 * MS;
+        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.probe.is_late());
+        assert!(!case.holds_after(299));
+        case.answer();
+        assert!(case.probe.is_late() && case.probe.credit(case.now_ns) == usize::MAX);
+        case.round(2);
+        assert!(!case.probe.is_late());
+    }
+
+    #[test]
+    fn one_that_is_slow_may_have_only_so_much_unread_as_it_reads_in_time() {
+        let mut case = Case::new();
+        case.round(1);
+        case.now_ns += 100 * MS;
+        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.holds_after(301));
+        case.answer();
+        // From now on it is asked as soon as its credit is used up, and has to answer before it gets more.
+        assert!(case.send(EVERY_BYTES as usize) && case.holds_after(0));
+        // It reads 1 MB/s: 10 ms of that is what it may have unread.
+        for _ in 0..30 {
+            assert!(case.holds_after(0));
+            case.now_ns += 1_000 * u64::from(case.probe.credit);
+            case.answer();
+            assert!(case.send(case.probe.credit(case.now_ns)));
+        }
+        assert!((8_000..12_000).contains(&case.probe.credit), "{}", case.probe.credit);
+        // It reads as fast as it gets: late no more.
+        for _ in 0..6 {
+            case.holds_after(2);
+            case.answer();
+            case.send(case.probe.credit(case.now_ns).min(1_000_000));
+        }
+        assert!(!case.probe.is_late());
+    }
+
+    #[test]
+    fn however_long_it_takes_it_gets_something() {
+        let mut case = Case::new();
+        (0..3).for_each(|_| case.round(1));
+        case.round(500);
+        for _ in 0..15 {
+            case.send(case.probe.credit(case.now_ns).min(EVERY_BYTES as usize));
+            case.holds_after(500);
+            case.answer();
+        }
+        assert_eq!(case.probe.credit(case.now_ns), LEAST_CREDIT as usize);
+    }
+
+    #[test]
+    fn a_long_way_is_no_delay() {
+        let mut case = Case::new();
+        (0..3).for_each(|_| case.round(200));
+        case.now_ns += 100 * MS;
+        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(220) && !case.probe.is_late());
+        assert!(!case.holds_after(10) && case.probe.is_late());
+        case.answer();
+        // Nor one that has become longer.
+        for _ in 0..100 {
+            case.send(EVERY_BYTES as usize);
+            case.now_ns += 240 * MS;
+            if case.probe.open {
+                case.answer();
+            }
+        }
+        assert!(!case.probe.is_late() && u64::from(case.probe.way_ns) == 240 * MS);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_never_answers_or_for_long() {
+        let mut case = Case::new();
+        assert!(case.send(1) && !case.holds_after(500) && !case.holds_after(10_000));
+        assert!(!case.send(1_000_000), "asked once");
+        assert!(!case.pong.hear(&[0; 8], 1) && !case.pong.hear(b"", 1) && case.pong.took_ns().is_none());
+        let mut case = Case::new();
+        case.round(1);
+        case.now_ns += 100 * MS;
+        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.holds_after(969));
+        assert!(!case.holds_after(1));
+        // One answer that was lost changes nothing for those to come, whether it was late before or not.
+        for late in [false, true] {
+            case.round(1);
+            if late {
+                case.round(50);
+            }
+            case.now_ns += 100 * MS;
+            assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.holds_after(969));
+            assert!(!case.holds_after(1));
+            assert!(!case.probe.is_late() && case.probe.credit(case.now_ns) == usize::MAX && !case.send(1));
+            assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(500));
+            case.answer();
+        }
+    }
+
+    #[test]
+    fn nobody_is_late_because_he_is_not_listened_to() {
+        let mut case = Case::new();
+        case.round(1);
+        case.now_ns += 100 * MS;
+        assert!(case.send(EVERY_BYTES as usize));
+        case.pong.listen(None);
+        assert!(!case.holds_after(500));
+        case.pong.listen(Some(case.now_ns));
+        case.pong.listen(Some(case.now_ns + 20 * MS));
+        assert!(!case.holds_after(20));
+        case.answer();
+        assert!(!case.probe.is_late());
+    }
+}
