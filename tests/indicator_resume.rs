@@ -394,6 +394,8 @@ fn a_session_survives_a_kill(more: &[String]) {
     // The first price may be of the minute before.
     tab.until_update(|update| update["indicator_id"] == "VWAP" && update["candle_time"] == Utc(minute).to_string());
     eventually_true("the state of the bar that forms is kept", || is_bar_kept(dir.path(), minute));
+    // What it subscribed to is noted behind the reply.
+    tab.ping();
     killed.until_kept();
     drop(killed);
 

@@ -193,11 +193,11 @@ fn run(mut journal: Journal, sessions: &Sessions, stop: &AtomicBool) {
         let written = written.and_then(|()| if journal.is_long() { journal.rewrite(&sessions.all()) } else { Ok(()) });
         match written {
             Ok(()) => {
-                sessions.counters.written.fetch_add(records.len() as u64, Ordering::Relaxed);
+                sessions.written();
                 sessions.succeeded();
             }
             Err(error) => {
-                sessions.mark(records.iter().map(|record| record.id));
+                sessions.not_written();
                 sessions.failed(&error);
             }
         }

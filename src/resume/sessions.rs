@@ -55,8 +55,10 @@ struct Book {
     entries: HashMap<SessionId, Entry>,
     /// Those without a connection in the order in which they lost it, and their fencing numbers then.
     left: VecDeque<(SessionId, u64)>,
-    /// What the store does not have yet: each once.
+    /// What has changed since it was handed out for writing: each once.
     dirty: HashSet<SessionId>,
+    /// What is on its way to the store, which may not have it yet.
+    writing: HashSet<SessionId>,
 }
 
 #[derive(Debug)]
@@ -121,7 +123,7 @@ impl Sessions {
     /// Sessions in memory, and of these those that the store does not have as they are.
     pub fn sizes(&self) -> (usize, usize) {
         let book = self.book();
-        (book.entries.len(), book.dirty.len())
+        (book.entries.len(), book.unwritten())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -352,18 +354,27 @@ impl Sessions {
         }
     }
 
-    /// What the store does not have yet, at most so many; taken out of the list.
+    /// What has changed, at most so many, for the one who writes: who says afterwards whether it is
+    /// [written](Self::written) or not.
     pub(super) fn take_dirty(&self, most: usize) -> Vec<Record> {
         let mut book = self.book();
         self.sweep(&mut book);
         let ids: Vec<_> = book.dirty.iter().copied().take(most).collect();
         ids.iter().for_each(|id| _ = book.dirty.remove(id));
+        book.writing.extend(&ids);
         ids.iter().filter_map(|id| book.entries.get(id)).map(|entry| entry.record.clone()).collect()
     }
 
-    /// Puts back what could not be written.
-    pub(super) fn mark(&self, ids: impl IntoIterator<Item = SessionId>) {
+    /// The store has what was handed out for it.
+    pub(super) fn written(&self) {
+        let written = std::mem::take(&mut self.book().writing);
+        self.counters.written.fetch_add(written.len() as u64, Ordering::Relaxed);
+    }
+
+    /// The store may not have it: it is handed out again.
+    pub(super) fn not_written(&self) {
         let mut book = self.book();
+        let ids = std::mem::take(&mut book.writing);
         let ids: Vec<_> = ids.into_iter().filter(|id| book.entries.contains_key(id)).collect();
         book.dirty.extend(ids);
     }
@@ -397,6 +408,12 @@ impl Sessions {
 }
 
 impl Book {
+    /// Sessions that the store does not have as they are.
+    fn unwritten(&self) -> usize {
+        let writing = self.writing.iter().filter(|id| !self.dirty.contains(*id) && self.entries.contains_key(*id));
+        self.dirty.len() + writing.count()
+    }
+
     /// Whether the session has had no connection since it got into the list with that number.
     fn is_left(&self, id: SessionId, fence: u64) -> bool {
         self.entries.get(&id).is_some_and(|entry| entry.taken.is_none() && entry.record.fence == fence)

@@ -162,11 +162,12 @@ pub async fn keep(vault: Arc<Vault>, sessions: Arc<Sessions>) {
         let was_up = sessions.is_up();
         match round(&vault, &sessions, &mut sets).await {
             Ok(more) => {
-                sessions.succeeded();
                 if !was_up {
-                    // Nobody knows what it has forgotten meanwhile.
+                    // Nobody knows what it has forgotten meanwhile. Marked before it counts as up.
                     sessions.mark_all();
-                } else if !more {
+                }
+                sessions.succeeded();
+                if was_up && !more {
                     tokio::time::sleep(ROUND).await;
                 }
             }
@@ -217,7 +218,7 @@ async fn round(vault: &Vault, sessions: &Sessions, sets: &mut Sets) -> Result<bo
     records.iter().for_each(|record| vault.write(&mut pipeline, record, false));
     records.iter().for_each(|record| sets.write(&mut pipeline, record));
     let written: Result<Vec<redis::Value>, _> = pipeline.query_async(&mut manager).await;
-    let written = written.inspect_err(|_| sessions.mark(records.iter().map(|record| record.id)))?;
+    let written = written.inspect_err(|_| sessions.not_written())?;
     // The first results are those of the records.
     for (record, written) in records.iter().zip(&written) {
         if *written == redis::Value::Int(0) {
@@ -225,7 +226,7 @@ async fn round(vault: &Vault, sessions: &Sessions, sets: &mut Sets) -> Result<bo
         }
     }
     sets.written(&records);
-    sessions.counters.written.fetch_add(records.len() as u64, Ordering::Relaxed);
+    sessions.written();
     Ok(records.len() == BATCH)
 }
 

@@ -25,8 +25,12 @@ fn gateways_share_sessions_through_redis_and_one_has_it() {
     let Some(server) = RedisServer::start() else { return };
     let ((a, _a), (b, _b)) = (gateway(server.session_store()), gateway(server.session_store()));
     b.until_kept();
+    let listeners = || server.ask::<(String, i64)>(&["PUBSUB", "NUMSUB", "tickfan:claimed"]).1;
+    eventually_true("each hears what the other takes over", || listeners() == 2);
     let mut first = tab(&a, "ann@x");
     let token = token_of(&first.subscribe(&[INFY], json!({})));
+    // What it subscribed to is noted behind the reply.
+    first.expect_silence();
     a.until_kept();
     is_refused(&resume(&mut tab(&b, "eve@x"), &token));
     let mut second = tab(&b, "ann@x");
@@ -51,6 +55,7 @@ fn a_gateway_that_has_said_nothing_to_redis_yet_finds_a_session_there() {
     let (gateway, _script) = gateway(server.session_store());
     let mut tab = tab(&gateway, "ann@x");
     let token = token_of(&tab.subscribe(&[INFY], json!({})));
+    tab.expect_silence();
     gateway.until_kept();
     let SessionStore::Redis(settings) = server.session_store() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
