@@ -41,9 +41,14 @@ pub enum TlsError {
 /// See the module. Control side.
 pub struct Tls {
     files: TlsFiles,
+    /// What they were before they were read first.
+    opened: Stamps,
     tickets: Arc<dyn ProducesTickets>,
     config: ArcSwap<ServerConfig>,
 }
+
+/// When the files were changed last, and how long they are.
+type Stamps = [Option<(SystemTime, u64)>; 2];
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,8 +66,9 @@ impl Tls {
     /// When a file cannot be read, or the key is not the certificate's.
     pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
         let tickets = aws_lc_rs::Ticketer::new()?;
+        let opened = stamps(&files);
         let config = ArcSwap::from_pointee(read(&files, &tickets)?);
-        Ok(Self { files, tickets, config })
+        Ok(Self { files, opened, tickets, config })
     }
 
     /// What new connections are accepted with.
@@ -82,17 +88,17 @@ impl Tls {
     /// Reads the pair again whenever its files change, or on SIGHUP; until the task is ended.
     pub async fn follow(self: Arc<Self>, counters: Arc<EdgeCounters>) {
         let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
-        let mut seen = self.stamps();
+        let mut seen = self.opened;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {
-                    let now = self.stamps();
+                    let now = stamps(&self.files);
                     if now == seen {
                         continue;
                     }
                     seen = now;
                 }
-                () = hung_up(&mut hangup) => seen = self.stamps(),
+                () = hung_up(&mut hangup) => seen = stamps(&self.files),
             }
             match self.reload() {
                 Ok(()) => {
@@ -106,14 +112,14 @@ impl Tls {
             }
         }
     }
+}
 
-    fn stamps(&self) -> [Option<(SystemTime, u64)>; 2] {
-        let stamp = |path: &Path| {
-            let data = std::fs::metadata(path).ok()?;
-            Some((data.modified().ok()?, data.len()))
-        };
-        [stamp(&self.files.cert), stamp(&self.files.key)]
-    }
+fn stamps(files: &TlsFiles) -> Stamps {
+    let stamp = |path: &Path| {
+        let data = std::fs::metadata(path).ok()?;
+        Some((data.modified().ok()?, data.len()))
+    };
+    [stamp(&files.cert), stamp(&files.key)]
 }
 
 async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {

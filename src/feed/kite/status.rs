@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -194,9 +195,11 @@ impl SocketStatus {
     fn snapshot(&self) -> SocketSnapshot {
         let now = (self.now)();
         let given = |cell: &AtomicU64| Some(cell.load(Relaxed)).filter(|value| *value != 0);
+        // First, and acquire: pairs with the release in `enter`.
+        let state = usize::from(self.state.load(Acquire));
         SocketSnapshot {
             key: self.key,
-            state: KiteState::ALL.get(usize::from(self.state.load(Relaxed))).copied().unwrap_or(KiteState::Stopped),
+            state: KiteState::ALL.get(state).copied().unwrap_or(KiteState::Stopped),
             reason: self.reason.load().as_ref().clone(),
             connected_since: given(&self.connected_since),
             last_message_age_ms: given(&self.last_message_ns).map(|then| now.saturating_sub(then) / 1_000_000),
@@ -217,15 +220,21 @@ impl SocketStatus {
         let next = next_attempt.map_or(0, |wait| (self.now)().saturating_add(wait.as_nanos() as u64).max(1));
         self.next_attempt_ns.store(next, Relaxed);
         self.connected_since.store(0, Relaxed);
-        self.reason.store(Arc::new(reason));
-        self.state.store(state as u8, Relaxed);
+        self.enter(state, reason);
     }
 
     pub(super) fn set_live(&self) {
-        self.set(KiteState::Live, "connected".to_owned(), None);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.connected_since.store(now.as_secs(), Relaxed);
         self.connections.fetch_add(1, Relaxed);
+        self.next_attempt_ns.store(0, Relaxed);
+        self.connected_since.store(now.as_secs(), Relaxed);
+        self.enter(KiteState::Live, "connected".to_owned());
+    }
+
+    fn enter(&self, state: KiteState, reason: String) {
+        self.reason.store(Arc::new(reason));
+        // Release: who sees the state sees what belongs to it.
+        self.state.store(state as u8, Release);
     }
 
     /// Something came at `now_ns`. **Thread**: the feed's, as for the other counts.
