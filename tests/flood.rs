@@ -223,18 +223,21 @@ fn forged() -> String {
     jsonwebtoken::encode(&header, &claims("eve", json!({"exp": now() + 600})), &other).unwrap()
 }
 
-/// Asks on one connection so many times, or until the server ends it; how many were answered. Does not wait for all
-/// answers before it asks again.
+/// Asks on one connection so many times, once at least, or until the server ends it; how many were answered. Does not wait
+/// for all answers before it asks again.
 fn ask_on(mut tcp: TcpStream, requests: &[u8], times: u32, until: Instant) -> u64 {
     let mut answers = 0;
     let mut buffer = vec![0; 1 << 16];
     for _ in 0..times {
-        if Instant::now() > until || tcp.write_all(requests).is_err() {
+        if tcp.write_all(requests).is_err() {
             break;
         }
         match tcp.read(&mut buffer) {
             Ok(0) | Err(_) => break,
             Ok(count) => answers += buffer[..count].windows(9).filter(|window| window == b"HTTP/1.1 ").count() as u64,
+        }
+        if Instant::now() > until {
+            break;
         }
     }
     answers
@@ -255,10 +258,13 @@ fn wrong_tokens(to: SocketAddr, time: Duration, times: u32, address: impl Fn(u32
                 let requests = if at % 2 == 0 { verify.as_bytes() } else { handshake.as_bytes() };
                 scope.spawn(move || {
                     let mut answers = 0;
-                    while Instant::now() < until {
+                    // At least once, however late it begins.
+                    loop {
                         answers += ask_on(connect(), requests, times, until);
+                        if Instant::now() >= until {
+                            return answers;
+                        }
                     }
-                    answers
                 })
             })
             .collect();

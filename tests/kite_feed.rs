@@ -23,8 +23,9 @@ fn ticks_arrive_as_they_were_sent() {
     let sent = [message(2), vec![0], vec![], vec![0, 9, 1], message(1)];
     sent.iter().for_each(|bytes| peer.send(bytes));
     assert_eq!(bench.until_received(sent.len()), sent);
+    // The connection is handed over before it is told to be open.
+    bench.until_state(KiteState::Live);
     let status = bench.status.snapshot();
-    assert_eq!(status.state, KiteState::Live);
     assert_eq!((status.messages, status.reconnects), (5, 0));
     assert_eq!(status.bytes, sent.iter().map(|bytes| bytes.len() as u64).sum::<u64>());
     assert!(status.connected_since.is_some() && status.last_message_age_ms.is_some());
@@ -220,13 +221,17 @@ fn an_early_end_after_a_tick_is_no_suspicion() {
 
 #[test]
 fn a_rate_limit_is_waited_out() {
-    let wait = Duration::from_millis(400);
-    let refusal = Answer::Refuse(429, String::new());
-    let began = Instant::now();
-    let mut bench = Bench::with(vec![refusal], |settings| settings.waits.rate_limited = wait);
-    bench.call();
+    let refused_for = |wait: Duration| {
+        let refusal = Answer::Refuse(429, String::new());
+        Bench::with(vec![refusal], |settings| settings.waits.rate_limited = wait)
+    };
+    // The state lasts for long enough to be seen.
+    let mut bench = refused_for(Duration::from_secs(3_600));
     bench.until_state(KiteState::RateLimited);
     assert!(bench.status.snapshot().next_attempt_in_ms.is_some());
+    let (began, wait) = (Instant::now(), Duration::from_millis(400));
+    let mut bench = refused_for(wait);
+    bench.call();
     bench.peer();
     assert!(began.elapsed() >= wait, "{:?}", began.elapsed());
     assert_eq!(Settings::new(vec![]).waits.rate_limited, Duration::from_secs(60));

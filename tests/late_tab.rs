@@ -58,9 +58,9 @@ fn a_tab_that_does_not_read_is_not_sent_what_would_grow_old_in_its_socket() {
     }
     publish(&script, 1);
     for client in [&mut reader, &mut frozen] {
+        // Its library has then answered the first ping, which came behind the reply. Nothing more is asked: a tab is not late
+        // while a request of it is carried out.
         (0..TOKENS).for_each(|_| assert_eq!(client.next()["volume_traded"], 1));
-        // Its library answers the first ping by itself, at the latest when it looks for more.
-        client.expect_silence();
     }
     let (reads, froze) = (port(&reader), port(&frozen));
     for tab_of in [&reads, &froze] {

@@ -245,6 +245,7 @@ fn a_thread_that_never_sleeps_hears_of_its_sockets_all_the_same() {
     let mut there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let here = listener.accept().unwrap().0;
     here.set_nonblocking(true).unwrap();
+    let arrived = here.try_clone().unwrap();
     let edges = Arc::new(AtomicUsize::new(0));
     let feed = Endless { price: 0, socket: mio::net::TcpStream::from_std(here), edges: Arc::clone(&edges) };
     let clock = Clock::manual(0);
@@ -255,6 +256,11 @@ fn a_thread_that_never_sleeps_hears_of_its_sockets_all_the_same() {
         assert!(plane.duty.cycle());
         assert_eq!(told(), round);
         there.write_all(b"x").unwrap();
+        // Even on the loopback it may come a moment later.
+        let began = Instant::now();
+        while arrived.peek(&mut [0; 4]).unwrap_or(0) <= round {
+            assert!(began.elapsed() < PATIENCE, "it has not come");
+        }
         // To ask at each turn would cost more than the turn.
         assert!(plane.duty.cycle());
         assert_eq!(told(), round);

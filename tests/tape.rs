@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::client::Client;
@@ -98,15 +98,14 @@ fn at_full_speed_a_reader_loses_nothing_whichever_way_the_threads_run() {
     let path = directory.path().join("day.tape");
     make(&path);
     for (threads, idle) in support::gateway::WAYS {
-        let began = Instant::now();
         let (gateway, progress) = play(&path, Speed::Max, Settings { threads, idle, ..settings() });
         let mut tab = gateway.client();
         assert!(!progress.started());
         tab.subscribe(&all_tokens(), json!({"mode": "full"}));
         assert_everything(&read_to_the_end(&mut tab, |_| {}), &format!("{threads:?} {idle:?}"));
         tab.expect_silence();
-        assert!(progress.finished());
-        assert!(began.elapsed() < PATIENCE, "{threads:?} {idle:?} took {:?}", began.elapsed());
+        // The feed says so after it has handed out the last message.
+        eventually_true("the tape is over", || progress.finished());
     }
 }
 
@@ -120,7 +119,7 @@ fn the_final_values_do_not_depend_on_the_speed() {
         let mut tab = gateway.client();
         tab.subscribe(&all_tokens(), json!({"mode": "full"}));
         read_to_the_end(&mut tab, |_| {});
-        assert!(progress.finished());
+        eventually_true("the tape is over", || progress.finished());
         // A tab that comes when all is over has the same to look at.
         let mut late = gateway.client();
         late.subscribe(&all_tokens(), json!({"mode": "full"}));
@@ -144,14 +143,12 @@ fn at_full_speed_a_slow_reader_is_waited_for() {
         let (gateway, _progress) = play(&path, Speed::Max, small);
         let mut tab = Client::with_receive_buffer(gateway.address, BUFFER);
         tab.subscribe(&all_tokens(), json!({"mode": "full"}));
-        let began = Instant::now();
         let seen = read_to_the_end(&mut tab, |messages| {
             if messages < 1_500 {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
         assert_everything(&seen, &format!("{threads:?} {idle:?}"));
-        assert!(began.elapsed() < PATIENCE, "{threads:?} {idle:?} took {:?}", began.elapsed());
     }
 }
 

@@ -16,6 +16,8 @@ import websockets
 
 from tab import PATIENCE, Failure, Tab, check, conflated, connect, decode, get, later_than, ok, run, ticks
 
+HEAD_TIMEOUT = 3.0
+"""Seconds after which the gateway gives up a connection that has asked for nothing."""
 STORM_PATIENCE = 60
 """Seconds, as PATIENCE is, where one process reads for many clients and a reply stands behind what waits for them."""
 
@@ -82,10 +84,7 @@ class Fickle:
     async def live(self, end):
         while time.monotonic() < end:
             self.mine, self.allowed = set(), set()
-            try:
-                socket = await connect(self.url, "/ws/stream", max_queue=256)
-            except (OSError, websockets.WebSocketException) as error:
-                raise Failure(f"no connection in the storm: {error}") from None
+            socket = await self.connect()
             self.counts.clients += 1
             for _ in range(self.dice.randint(1, 8)):
                 if time.monotonic() < end:
@@ -97,6 +96,17 @@ class Fickle:
                 self.counts.vanished += 1
             else:
                 await socket.close()
+
+    async def connect(self):
+        """A connection. When this process was held up before it asked, the gateway has ended it: then another one."""
+        patience = time.monotonic() + PATIENCE
+        while True:
+            began = time.monotonic()
+            try:
+                return await connect(self.url, "/ws/stream", max_queue=256)
+            except (OSError, websockets.WebSocketException) as error:
+                if not began + HEAD_TIMEOUT <= time.monotonic() < patience:
+                    raise Failure(f"no connection in the storm: {error}") from None
 
     async def change(self, socket):
         if self.mine and self.dice.random() < 0.4:

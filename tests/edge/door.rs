@@ -1,7 +1,8 @@
 //! Rows 18, 28, 37, 38: who may connect, and how long he may take.
 
 use std::io::{Read, Write};
-use std::sync::atomic::Ordering;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tickfan::server::peer::TrustedProxies;
 
@@ -42,17 +43,29 @@ fn row_18_an_address_has_so_many_waiting_connections_and_others_have_theirs() {
         settings.accept.waiting = 30;
         settings.accept.waiting_each = 20;
     });
-    let _half: Vec<_> = (0..20).map(|_| connect_from("127.0.0.2", gateway.address)).collect();
-    eventually_true("they wait", || gateway.app.edge.lobby.len() == 20);
-    ends_unanswered(&mut connect_from("127.0.0.2", gateway.address));
-    assert_eq!(gateway.app.edge.counters.address_full.load(Ordering::Relaxed), 1);
+    let edge = &gateway.app.edge;
+    // Places that no deadline ends.
+    let take = |address: &str, count: usize| {
+        let address: IpAddr = address.parse().unwrap();
+        (0..count).map(|_| edge.lobby.enter(Some(address)).unwrap()).collect::<Vec<_>>()
+    };
+    // The last place is that of a connection that says nothing: the next finds none.
+    let until_refused = |address: &str, refused: &AtomicU64| {
+        let mut half = Vec::new();
+        eventually_true("one too many is refused", || {
+            half.push(connect_from(address, gateway.address));
+            refused.load(Ordering::Relaxed) > 0
+        });
+        ends_unanswered(half.last_mut().unwrap());
+    };
+    let _taken = take("127.0.0.2", 19);
+    until_refused("127.0.0.2", &edge.counters.address_full);
     // A session is no longer one that waits.
     let _tabs: Vec<_> = (0..20).map(|_| gateway.client()).collect();
-    eventually_true("they wait no more", || gateway.app.edge.lobby.len() == 20);
-    let _more: Vec<_> = (0..10).map(|_| connect_from("127.0.0.3", gateway.address)).collect();
-    eventually_true("all places are taken", || gateway.app.edge.lobby.len() == 30);
-    ends_unanswered(&mut connect_from("127.0.0.4", gateway.address));
-    assert_eq!(gateway.app.edge.counters.lobby_full.load(Ordering::Relaxed), 1);
+    eventually_true("they wait no more", || edge.lobby.len() == 19);
+    let _more = take("127.0.0.3", 10);
+    assert_eq!(edge.counters.lobby_full.load(Ordering::Relaxed), 0);
+    until_refused("127.0.0.4", &edge.counters.lobby_full);
 }
 
 #[test]

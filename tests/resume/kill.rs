@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -149,7 +148,8 @@ fn everybody_resumes_after_a_kill(more: &[String], meanwhile: impl FnOnce()) {
         meanwhile();
         until(first + 60 + 50);
         program.until_kept();
-        program.signal(Signal::KILL);
+        // Killed, and gone when this returns: the next one finds its folder free.
+        drop(program);
         first + 60
     });
     let killed = Instant::now();

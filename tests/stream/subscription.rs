@@ -43,7 +43,11 @@ fn a_second_subscription_replaces_the_first() {
     assert_eq!(second["token"], "2953217");
     tab.expect_silence();
     assert_eq!(tab.subscribe(&[], json!({}))["tokens"], json!([]));
+    let mut other = gateway.client();
+    other.subscribe(&[TCS], json!({}));
     script.push(&[full(RELIANCE, 2), full(INFY, 2), full(TCS, 2)]);
+    // So that the second value is there when it is subscribed to.
+    while other.next()["volume_traded"] != 2 {}
     tab.subscribe(&[TCS], json!({}));
     let snapshot = tab.next();
     assert_eq!((&snapshot["token"], &snapshot["snapshot"]), (&json!("2953217"), &json!(true)));

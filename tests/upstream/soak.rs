@@ -188,7 +188,8 @@ fn nothing_of_a_flood_over_three_sockets_is_lost() {
     let seconds = size("TICKFAN_FLOOD_SECONDS", 2);
     let rate = size("TICKFAN_FLOOD_RATE", 4_500);
     let exchange = Exchange::start(Duration::from_secs_f64(f64::from(INSTRUMENTS) / rate as f64));
-    let (gateway, _) = on_kite(settings(), &exchange.root, &[]);
+    // An exchange that is held up is not to be taken for one that is gone.
+    let (gateway, _) = on_kite(settings(), &exchange.root, &["--kite-watchdog-ms", "60000"]);
     let mut tabs = Vec::new();
     for part in 0..9 {
         let mut tab = gateway.client();

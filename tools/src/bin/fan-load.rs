@@ -21,6 +21,8 @@ use tickfan_tools::load::upstream::Upstream;
 const SUBSCRIBE_LIMIT_NS: u64 = 30_000_000_000;
 /// After the last tick, silence of this length means that everything has arrived.
 const SILENCE: Duration = Duration::from_millis(500);
+/// While a tab lacks a tick it takes so much of it: the gateway may have been held up.
+const LONG_SILENCE: Duration = Duration::from_secs(5);
 /// How long it is listened to at once.
 const TURN: Duration = Duration::from_millis(20);
 /// But no longer than this.
@@ -333,12 +335,20 @@ impl Run {
         let mut silent = Duration::ZERO;
         // A foreign upstream never falls silent.
         let limit_ns = if ours { DRAIN_LIMIT_NS } else { SILENCE.as_nanos() as u64 };
-        while silent < SILENCE && self.clock.now_ns() < begin_ns + limit_ns {
+        while self.clock.now_ns() < begin_ns + limit_ns {
             let heard = self.fleet.turn(TURN)? > 0;
             // Not by the clock: a client that was held up has not listened.
             silent = if heard { Duration::ZERO } else { silent + TURN };
+            if silent >= LONG_SILENCE || silent >= SILENCE && !self.lacks() {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Whether ticks that were published may still be on their way.
+    fn lacks(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| self.fleet.lacks(|place| upstream.published(place)))
     }
 
     /// One line on stderr each second.

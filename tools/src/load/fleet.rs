@@ -261,6 +261,14 @@ impl Fleet {
         standing
     }
 
+    /// Whether a tab that is open lacks what was published last. Never where sequence numbers are not ours.
+    pub fn lacks(&self, published: impl Fn(usize) -> u32) -> bool {
+        let lacks = |tab: &Tab| {
+            tab.share.places().enumerate().any(|(position, place)| tab.ledger.last(position) < published(place))
+        };
+        self.judge.stamped && self.tabs.iter().any(|tab| !tab.closed && lacks(tab))
+    }
+
     /// Reads a tab until its socket is empty.
     fn read(&mut self, number: usize) {
         let tab = &mut self.tabs[number];
