@@ -158,8 +158,8 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
         writer: WriterSettings {
             budget: config.write_budget_bytes,
             batch_delay_ns: config.batch_delay_ms * 1_000_000,
-            overload_wait_ns: Some(config.overload_wait_ms * 1_000_000).filter(|wait_ns| *wait_ns > 0),
-            late_after_ns: Some(config.late_after_ms * 1_000_000).filter(|late_ns| *late_ns > 0),
+            overload_wait_ns: ns_unless_zero(config.overload_wait_ms),
+            late_after_ns: ns_unless_zero(config.late_after_ms),
             heartbeat_ns: config.heartbeat_s * 1_000_000_000,
         },
         demand: DemandSettings {
@@ -202,6 +202,11 @@ pub fn settings(config: &Config) -> Result<Settings, AssemblyError> {
         },
         hours,
     })
+}
+
+/// A time in milliseconds, where 0 means that there is no limit.
+fn ns_unless_zero(ms: u64) -> Option<u64> {
+    (ms > 0).then_some(ms * 1_000_000)
 }
 
 /// The hours of the exchanges.

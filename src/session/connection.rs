@@ -174,16 +174,18 @@ impl Connection {
     /// The next message. A client that asks without reading the answers is not heard further: its memory is bounded, and
     /// TCP tells it.
     pub async fn hear(&mut self) -> Heard {
-        self.listen(true);
+        self.listen(Some(self.context.clock.now_ns()));
         let heard = self.hear_next().await;
-        self.listen(!matches!(heard, Heard::Request(_)));
+        if matches!(heard, Heard::Request(_)) {
+            self.listen(None);
+        }
         heard
     }
 
-    /// Pongs are heard, or not while a request is carried out.
-    fn listen(&self, listens: bool) {
+    /// Pongs are heard from that time on, or not while a request is carried out.
+    fn listen(&self, from_ns: Option<u64>) {
         if let Some(inbox) = &self.inbox {
-            inbox.pong.listen(listens.then(|| self.context.clock.now_ns()));
+            inbox.pong.listen(from_ns);
         }
     }
 
