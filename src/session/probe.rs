@@ -3,9 +3,9 @@
 //!
 //! The system takes megabytes for a tab that is behind, and there they grow old. So a tab that goes on answering later than
 //! its way explains is sent no more values until it has read what it has: what comes meanwhile stays in its ring, where newer
-//! values take the place of older ones. After that it may have only so much unread as it reads in time. One that never
-//! answers is never waited for. What an answer takes contains the gateway's own delays, so on a starved machine everybody
-//! looks late.
+//! values take the place of older ones. After that it may have only so much unread as it reads in time, until it needs no
+//! such limit any more. One that never answers is never waited for. What an answer takes contains the gateway's own delays,
+//! so on a starved machine everybody looks late.
 
 use super::turn::Turn;
 use crate::fanout::pong::Pong;
@@ -16,13 +16,21 @@ const EVERY_BYTES: u32 = 64 * 1_024;
 /// Least and longest time between two pings to a tab that has answered in time: the longer, the more often it has.
 const EVERY_MS: std::ops::RangeInclusive<u32> = 10..=100;
 /// How much longer than its way a tab that was late is to take: what it may have unread is adapted to that.
-const TARGET_NS: u64 = 10_000_000;
-/// Least that a tab that was late may have unread, bytes.
+const TARGET_NS: u64 = 6_000_000;
+/// Least and most that a tab that was late may have unread, bytes.
 const LEAST_CREDIT: u32 = 4 * 1_024;
-/// A tab that may have so much unread is late no more.
-const FULL_CREDIT: u32 = 256 * 1_024;
+const MOST_CREDIT: u32 = 1_024 * 1_024;
+/// It has no less than this unless it takes longer than [`LONG_NS`] for it: where it is not the bytes that take the time but
+/// how often there are some, as with many tabs that share a core, less would only make it more often.
+const ENOUGH_CREDIT: u32 = 8 * 1_024;
+const LONG_NS: u64 = 50_000_000;
+/// A tab for which nothing has had to wait for so long is late no more.
+const RELEASE_NS: u64 = 1_000_000_000;
 /// For how long a tab must have been late to be taken for slow and not for disturbed: only then is it waited for.
-const SLOW_NS: u64 = 300_000_000;
+const SLOW_NS: u64 = 100_000_000;
+/// But one that was slow not so long ago is at once: else tabs that share a core that is too small for all of them would be
+/// free by turns, and each time have megabytes of it.
+const DISTRUST_NS: u64 = 10_000_000_000;
 /// After so long its way is measured anew: it may have become longer.
 const RENEWAL_NS: u64 = 10_000_000_000;
 /// Longest time a tab is waited for. Then its socket has to show whether it reads.
@@ -33,8 +41,12 @@ const LONGEST_WAIT_NS: u64 = 1_000_000_000;
 pub struct Probe {
     /// The last ping: when it was put together, monotonic; 0 for none.
     asked_ns: u64,
-    /// Since when it is late, monotonic; 0 while it is not.
-    late_since_ns: u64,
+    /// From when on it is slow if it is late until then, monotonic; 0 while it is not late.
+    slow_from_ns: u64,
+    /// Until when it is not trusted, monotonic.
+    distrusted_until_ns: u64,
+    /// When something waited for it last, monotonic.
+    held_ns: u64,
     /// Since when answers are counted for [`Self::way_ns`], monotonic.
     measured_ns: u64,
     /// The least time an answer took, nanoseconds; 0 before the first.
@@ -102,6 +114,11 @@ impl Probe {
                 *self = Self { asked_ns: self.asked_ns, ..Self::default() };
             }
         }
+        if self.holds {
+            self.held_ns = now_ns;
+        } else if self.is_slow(now_ns) && now_ns > self.held_ns.max(self.slow_from_ns) + RELEASE_NS {
+            self.slow_from_ns = 0;
+        }
         self.holds
     }
 
@@ -130,34 +147,40 @@ impl Probe {
         }
         self.way_ns = self.way_ns.min(took);
         let over_ns = u64::from(took - self.way_ns);
-        if slow && self.holds {
-            // At most twice as much as before, so that it is felt when that is too much.
-            let credit = u64::from(self.credit) * TARGET_NS / over_ns.max(TARGET_NS / 2);
-            self.credit = (credit as u32).clamp(LEAST_CREDIT, FULL_CREDIT);
-            if self.credit == FULL_CREDIT {
-                self.late_since_ns = 0;
-            }
+        if slow {
+            self.distrusted_until_ns = now_ns + DISTRUST_NS;
+            self.credit = self.credit_after(over_ns);
         } else if over_ns <= late_after_ns {
-            self.late_since_ns = 0;
+            self.slow_from_ns = 0;
             self.every_ms = (u32::from(self.every_ms) * 2).clamp(*EVERY_MS.start(), *EVERY_MS.end()) as u8;
         } else if !self.is_late() {
             self.become_late(now_ns);
         }
     }
 
+    /// What it may have unread now that it took so much longer than its way with what it had.
+    fn credit_after(&self, over_ns: u64) -> u32 {
+        let fits = u64::from(self.credit) * TARGET_NS / over_ns.max(1);
+        // At most twice as much as before, so that it is felt when that is too much, and no more where it was enough.
+        let most = if self.holds { (self.credit * 2).min(MOST_CREDIT) } else { self.credit };
+        let least = if over_ns > LONG_NS { LEAST_CREDIT } else { self.credit.min(ENOUGH_CREDIT) };
+        fits.clamp(least.into(), most.into()) as u32
+    }
+
     /// It does not answer in time.
     const fn become_late(&mut self, now_ns: u64) {
-        (self.late_since_ns, self.credit, self.every_ms) = (now_ns, EVERY_BYTES / 4, 0);
+        let patience_ns = if now_ns < self.distrusted_until_ns { 0 } else { SLOW_NS };
+        (self.slow_from_ns, self.credit, self.every_ms) = (now_ns + patience_ns, EVERY_BYTES / 4, 0);
     }
 
     /// Whether it answered too late.
     const fn is_late(&self) -> bool {
-        self.late_since_ns != 0
+        self.slow_from_ns != 0
     }
 
     /// Whether it has been late for so long that what is old is not for it any more.
     const fn is_slow(&self, now_ns: u64) -> bool {
-        self.is_late() && now_ns > self.late_since_ns + SLOW_NS
+        self.is_late() && now_ns >= self.slow_from_ns
     }
 
     /// How many bytes may be put together for it at most, about.
@@ -256,10 +279,11 @@ mod tests {
         case.round(1);
         case.now_ns += 100 * MS;
         assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.probe.is_late());
-        assert!(!case.holds_after(299));
+        assert!(!case.holds_after(90));
         case.answer();
         assert!(case.probe.is_late() && case.probe.credit(case.now_ns) == usize::MAX);
-        case.round(2);
+        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(2));
+        case.answer();
         assert!(!case.probe.is_late());
     }
 
@@ -268,25 +292,67 @@ mod tests {
         let mut case = Case::new();
         case.round(1);
         case.now_ns += 100 * MS;
-        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.holds_after(301));
+        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.holds_after(100));
         case.answer();
         // From now on it is asked as soon as its credit is used up, and has to answer before it gets more.
         assert!(case.send(EVERY_BYTES as usize) && case.holds_after(0));
-        // It reads 1 MB/s: 10 ms of that is what it may have unread.
+        // It reads 2 MB/s: 6 ms of that, beyond its way, is what it may have unread.
         for _ in 0..30 {
             assert!(case.holds_after(0));
-            case.now_ns += 1_000 * u64::from(case.probe.credit);
+            case.now_ns += 500 * u64::from(case.probe.credit);
             case.answer();
             assert!(case.send(case.probe.credit(case.now_ns)));
         }
-        assert!((8_000..12_000).contains(&case.probe.credit), "{}", case.probe.credit);
-        // It reads as fast as it gets: late no more.
-        for _ in 0..6 {
-            case.holds_after(2);
+        assert!((12_000..=14_000).contains(&case.probe.credit), "{}", case.probe.credit);
+        // It reads as fast as it gets: soon it may have all there is, and is late no more.
+        for _ in 0..8 {
+            assert!(case.holds_after(2));
             case.answer();
-            case.send(case.probe.credit(case.now_ns).min(1_000_000));
+            assert!(case.send(case.probe.credit(case.now_ns)));
         }
-        assert!(!case.probe.is_late());
+        assert!(case.probe.credit == MOST_CREDIT && case.holds_after(2));
+        case.answer();
+        assert!(!case.holds_after(1_000) && case.probe.is_slow(case.now_ns));
+        assert!(!case.holds_after(1) && !case.probe.is_late());
+        // But it is not trusted: when it is late again it is slow at once.
+        case.round(1);
+        case.now_ns += 100 * MS;
+        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(20) && case.holds_after(10));
+        case.answer();
+        // Until that is long ago.
+        case.now_ns += 10_001 * MS;
+        assert!(!case.holds_after(0) && !case.probe.is_late());
+        assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.probe.is_late());
+        assert!(!case.holds_after(99) && case.holds_after(1));
+    }
+
+    #[test]
+    fn one_that_gets_all_there_is_is_slow_no_more() {
+        let mut case = Case::new();
+        case.round(1);
+        case.round(50);
+        case.now_ns += 100 * MS;
+        for _ in 0..9 {
+            assert!(!case.holds_after(100) && case.probe.is_slow(case.now_ns));
+            // So little that nothing has to wait, and so it gets no more credit either.
+            assert!(!case.send(1_000));
+        }
+        assert!(case.probe.credit == EVERY_BYTES / 4);
+        assert!(!case.holds_after(101) && !case.probe.is_late());
+    }
+
+    #[test]
+    fn there_are_not_more_and_more_turns_with_less_and_less_in_them() {
+        let mut case = Case::new();
+        (0..2).for_each(|_| case.round(1));
+        case.round(150);
+        case.now_ns += 100 * MS;
+        // However little it has, it takes 40 ms.
+        for credit in [ENOUGH_CREDIT, ENOUGH_CREDIT, ENOUGH_CREDIT] {
+            assert!(case.send(case.probe.credit(case.now_ns)) && case.holds_after(40));
+            case.answer();
+            assert_eq!(case.probe.credit, credit);
+        }
     }
 
     #[test]
@@ -337,8 +403,9 @@ mod tests {
             case.round(1);
             if late {
                 case.round(50);
+            } else {
+                case.now_ns += 100 * MS;
             }
-            case.now_ns += 100 * MS;
             assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.holds_after(969));
             assert!(!case.holds_after(1));
             assert!(!case.probe.is_late() && case.probe.credit(case.now_ns) == usize::MAX && !case.send(1));
