@@ -266,8 +266,8 @@ settings! {
         /// a newer one of its token; likewise at a tab that is late all the time. 0 for as long as the ring has room.
         overload_wait_ms: u64 = "8", Range(0, 10_000), unit "ms";
         /// How much longer than its way over the network a tab may take to answer the ping behind what it was sent. One that
-        /// takes longer for 300 ms is sent no more values before it has answered, for a second at most, and newer ones take
-        /// the place of older ones meanwhile; after that it may have only so much unread as it reads in 10 ms. 0: never.
+        /// takes longer for 100 ms is sent no more values before it has answered, for a second at most, and newer ones take
+        /// the place of older ones meanwhile; after that it may have only so much unread as it reads in some 6 ms. 0: never.
         late_after_ms: u64 = "25", Range(0, 10_000), unit "ms";
         /// Most bytes one write to a socket takes.
         write_budget_bytes: usize = "16384", Range(1_024, 1_048_576), unit "bytes";
