@@ -13,7 +13,8 @@ pub struct Pong {
     asked_ns: Counter,
     /// The ping that was answered last. Written by the reading half.
     answered_ns: AtomicU64,
-    /// How long that took, nanoseconds. Written before.
+    /// How long that took, nanoseconds; 0 if it was not listened to all the time: it may have waited to be read. Written
+    /// before.
     took_ns: AtomicU64,
     /// Since when the reading half listens, monotonic; [`DEAF`] while it carries out a request. Written by it.
     listens_ns: AtomicU64,
@@ -46,7 +47,7 @@ impl Pong {
         (listens_ns != DEAF).then(|| now_ns.saturating_sub(listens_ns.max(self.asked_ns())))
     }
 
-    /// How long the answer to a ping took, nanoseconds, if it has come. **Thread**: the writer's.
+    /// How long the answer to a ping took, nanoseconds, if it has come; 0 if that is not known. **Thread**: the writer's.
     #[inline]
     pub fn answer_to(&self, asked_ns: u64) -> Option<u64> {
         // Acquire: pairs with the release in `hear`.
@@ -62,18 +63,19 @@ impl Pong {
             asked_ns != 0 && body == asked_ns.to_be_bytes() && self.answered_ns.load(Ordering::Relaxed) != asked_ns;
         if answers {
             let listens_ns = self.listens_ns.load(Ordering::Relaxed);
-            self.took_ns.store(now_ns.saturating_sub(asked_ns.max(listens_ns)), Ordering::Relaxed);
+            let took_ns = if listens_ns <= asked_ns { now_ns.saturating_sub(asked_ns).max(1) } else { 0 };
+            self.took_ns.store(took_ns, Ordering::Relaxed);
             // Release: who sees the answer sees how long it took.
             self.answered_ns.store(asked_ns, Ordering::Release);
         }
         answers
     }
 
-    /// How long the client took to answer the ping that it answered last, as far as it was listened to, nanoseconds; `None`
-    /// before the first. Any thread.
+    /// How long the client took to answer the ping that it answered last, nanoseconds; `None` before the first, or if that is
+    /// not known. Any thread.
     pub fn took_ns(&self) -> Option<u64> {
         // Acquire: pairs with the release in `hear`.
         let answered = self.answered_ns.load(Ordering::Acquire) != 0;
-        answered.then(|| self.took_ns.load(Ordering::Relaxed))
+        answered.then(|| self.took_ns.load(Ordering::Relaxed)).filter(|took_ns| *took_ns > 0)
     }
 }

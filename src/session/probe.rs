@@ -9,6 +9,7 @@
 
 use super::turn::Turn;
 use crate::fanout::pong::Pong;
+use crate::fanout::ring::Ring;
 use crate::wire::frame::{self, Opcode};
 
 /// Bytes after which a tab is asked again. In a quiet market that is once in seconds.
@@ -24,7 +25,7 @@ const MOST_CREDIT: u32 = 1_024 * 1_024;
 /// how often there are some, as with many tabs that share a core, less would only make it more often.
 const ENOUGH_CREDIT: u32 = 8 * 1_024;
 const LONG_NS: u64 = 50_000_000;
-/// A tab for which nothing has had to wait for so long is late no more.
+/// A tab for which no more than it may have has waited for so long is late no more, nor one that may have the most.
 const RELEASE_NS: u64 = 1_000_000_000;
 /// For how long a tab must have been late to be taken for slow and not for disturbed: only then is it waited for.
 const SLOW_NS: u64 = 100_000_000;
@@ -45,16 +46,18 @@ pub struct Probe {
     slow_from_ns: u64,
     /// Until when it is not trusted, monotonic.
     distrusted_until_ns: u64,
-    /// When something waited for it last, monotonic.
-    held_ns: u64,
+    /// When more waited for it than it may have, for the last time, monotonic.
+    crowded_ns: u64,
     /// Since when answers are counted for [`Self::way_ns`], monotonic.
     measured_ns: u64,
     /// The least time an answer took, nanoseconds; 0 before the first.
     way_ns: u32,
     /// Bytes put together since the last ping.
     bytes: u32,
-    /// How many bytes it may have unread while it is late.
+    /// How many bytes it may have unread while it is slow.
     credit: u32,
+    /// How long a tick was in the last turn that had some, while it is late; 0 before.
+    tick_bytes: u32,
     /// Least time to the next ping while it is not late, milliseconds.
     every_ms: u8,
     /// The last ping has no answer yet.
@@ -65,19 +68,22 @@ pub struct Probe {
 
 impl Probe {
     /// Begins a turn of the tab: whether it is late with what it has, and no values may be put together for it. Then it wants
-    /// another turn [in time](Self::until_ns). One that has been late for long is not sent what is old.
+    /// another turn [in time](Self::until_ns). One that has been late for long is not sent what is old, unless it may have all
+    /// that waits in its ring.
     #[inline]
-    pub fn begin(&mut self, pong: &Pong, turn: &mut Turn<'_>) -> bool {
-        (self.open || self.is_late()) && self.examine(pong, turn)
+    pub fn begin<T>(&mut self, pong: &Pong, ring: &Ring<T>, turn: &mut Turn<'_>) -> bool {
+        (self.open || self.is_late()) && self.examine(pong, ring, turn)
     }
 
-    fn examine(&mut self, pong: &Pong, turn: &mut Turn<'_>) -> bool {
+    fn examine<T>(&mut self, pong: &Pong, ring: &Ring<T>, turn: &mut Turn<'_>) -> bool {
         let Some(late_after_ns) = turn.late_after_ns else { return false };
         let held = self.holds;
-        let holds = self.look(pong, turn.now_ns, late_after_ns);
+        let crowded =
+            self.is_late() && (ring.is_behind() || ring.depth() * self.tick_bytes as usize > self.credit as usize);
+        let holds = self.look(pong, turn.now_ns, late_after_ns, crowded);
         turn.counters.holds.add((holds && !held).into());
         turn.late = held || holds || self.is_late();
-        if self.is_slow(turn.now_ns) {
+        if crowded && self.is_slow(turn.now_ns) {
             turn.max_wait_ns = turn.overload_wait_ns.unwrap_or(u64::MAX);
         }
         // Where nobody listens to its answer there is no limit either: it would be one that no ping can lift.
@@ -87,18 +93,22 @@ impl Probe {
         holds
     }
 
-    /// Ends a turn in which messages were put together from `begin` on.
+    /// Ends a turn that began with so many bytes and so many ticks put together.
     #[inline]
-    pub fn end(&mut self, begin: usize, pong: &Pong, turn: &mut Turn<'_>) {
-        let bytes = turn.out.len() - begin;
+    pub fn end(&mut self, (bytes, ticks): (usize, usize), pong: &Pong, turn: &mut Turn<'_>) {
+        let (bytes, ticks) = (turn.out.len() - bytes, turn.stamps.len() - ticks);
         self.bytes = self.bytes.saturating_add(bytes as u32);
+        if self.is_late() && ticks > 0 {
+            self.tick_bytes = (bytes / ticks) as u32;
+        }
         if (self.bytes >= EVERY_BYTES || self.is_late() || self.asked_ns == 0) && turn.late_after_ns.is_some() {
             self.ask(turn.out, pong, turn.now_ns);
         }
     }
 
-    /// Whether it has to read first. `late_after_ns` is how much longer than its way it may take.
-    fn look(&mut self, pong: &Pong, now_ns: u64, late_after_ns: u64) -> bool {
+    /// Whether it has to read first. `late_after_ns` is how much longer than its way it may take; `crowded` if more waits for
+    /// it than it may have.
+    fn look(&mut self, pong: &Pong, now_ns: u64, late_after_ns: u64, crowded: bool) -> bool {
         if self.open {
             if let Some(took_ns) = pong.answer_to(self.asked_ns) {
                 self.learn(took_ns, now_ns, late_after_ns);
@@ -111,13 +121,16 @@ impl Probe {
             self.holds = waits_ns.is_some() && self.is_slow(now_ns);
             if self.open && self.way_ns > 0 && now_ns >= self.until_ns() {
                 // Nor does it answer any more, or that answer was lost: a client may leave out all but the last one.
-                *self = Self { asked_ns: self.asked_ns, ..Self::default() };
+                let Self { asked_ns, distrusted_until_ns, .. } = *self;
+                *self = Self { asked_ns, distrusted_until_ns, ..Self::default() };
             }
         }
-        if self.holds {
-            self.held_ns = now_ns;
-        } else if self.is_slow(now_ns) && now_ns > self.held_ns.max(self.slow_from_ns) + RELEASE_NS {
-            self.slow_from_ns = 0;
+        if self.is_slow(now_ns) {
+            if crowded && self.credit < MOST_CREDIT {
+                self.crowded_ns = now_ns;
+            } else if now_ns > self.crowded_ns.max(self.slow_from_ns) + RELEASE_NS {
+                (self.slow_from_ns, self.holds) = (0, false);
+            }
         }
         self.holds
     }
@@ -135,7 +148,11 @@ impl Probe {
     /// The last ping was answered.
     fn learn(&mut self, took_ns: u64, now_ns: u64, late_after_ns: u64) {
         self.open = false;
-        let took = u32::try_from(took_ns).unwrap_or(u32::MAX).max(1);
+        if took_ns == 0 {
+            // Nobody knows how long that took.
+            return;
+        }
+        let took = u32::try_from(took_ns).unwrap_or(u32::MAX);
         let slow = self.is_slow(now_ns);
         if slow && now_ns > self.measured_ns + RENEWAL_NS {
             // By the next answer, with as little before it as possible.
@@ -148,7 +165,9 @@ impl Probe {
         self.way_ns = self.way_ns.min(took);
         let over_ns = u64::from(took - self.way_ns);
         if slow {
-            self.distrusted_until_ns = now_ns + DISTRUST_NS;
+            if over_ns > late_after_ns {
+                self.distrusted_until_ns = now_ns + DISTRUST_NS;
+            }
             self.credit = self.credit_after(over_ns);
         } else if over_ns <= late_after_ns {
             self.slow_from_ns = 0;
@@ -163,7 +182,7 @@ impl Probe {
         let fits = u64::from(self.credit) * TARGET_NS / over_ns.max(1);
         // At most twice as much as before, so that it is felt when that is too much, and no more where it was enough.
         let most = if self.holds { (self.credit * 2).min(MOST_CREDIT) } else { self.credit };
-        let least = if over_ns > LONG_NS { LEAST_CREDIT } else { self.credit.min(ENOUGH_CREDIT) };
+        let least = if over_ns > LONG_NS { LEAST_CREDIT } else { ENOUGH_CREDIT.min(most) };
         fits.clamp(least.into(), most.into()) as u32
     }
 
@@ -193,7 +212,9 @@ impl Probe {
         let is_time = if self.is_slow(now_ns) {
             self.bytes >= self.credit
         } else {
-            self.bytes >= EVERY_BYTES && now_ns >= self.asked_ns + u64::from(self.every_ms) * 1_000_000
+            // One that is late is to show whether it still is.
+            let least = if self.is_late() { 1 } else { EVERY_BYTES };
+            self.bytes >= least && now_ns >= self.asked_ns + u64::from(self.every_ms) * 1_000_000
         };
         // The first goes behind the first reply, and so shows how long the way is.
         if self.open || !is_time && self.asked_ns != 0 {
@@ -219,11 +240,13 @@ mod tests {
         probe: Probe,
         pong: Pong,
         now_ns: u64,
+        /// More waits for it than it may have.
+        crowded: bool,
     }
 
     impl Case {
         fn new() -> Self {
-            Self { probe: Probe::default(), pong: Pong::default(), now_ns: 1_000 * MS }
+            Self { probe: Probe::default(), pong: Pong::default(), now_ns: 1_000 * MS, crowded: true }
         }
 
         /// So many bytes are sent; whether a ping was among them.
@@ -238,7 +261,7 @@ mod tests {
         /// So much later: whether nothing may be sent.
         fn holds_after(&mut self, ms: u64) -> bool {
             self.now_ns += ms * MS;
-            self.probe.look(&self.pong, self.now_ns, LATE_AFTER)
+            self.probe.look(&self.pong, self.now_ns, LATE_AFTER, self.crowded)
         }
 
         /// The answer comes.
@@ -312,14 +335,15 @@ mod tests {
         }
         assert!(case.probe.credit == MOST_CREDIT && case.holds_after(2));
         case.answer();
-        assert!(!case.holds_after(1_000) && case.probe.is_slow(case.now_ns));
-        assert!(!case.holds_after(1) && !case.probe.is_late());
+        assert!(!case.holds_after(950) && case.probe.is_slow(case.now_ns));
+        assert!(!case.holds_after(50) && !case.probe.is_late());
         // But it is not trusted: when it is late again it is slow at once.
         case.round(1);
         case.now_ns += 100 * MS;
         assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(20) && case.holds_after(10));
         case.answer();
         // Until that is long ago.
+        case.crowded = false;
         case.now_ns += 10_001 * MS;
         assert!(!case.holds_after(0) && !case.probe.is_late());
         assert!(case.send(EVERY_BYTES as usize) && !case.holds_after(30) && case.probe.is_late());
@@ -328,7 +352,7 @@ mod tests {
 
     #[test]
     fn one_that_gets_all_there_is_is_slow_no_more() {
-        let mut case = Case::new();
+        let mut case = Case { crowded: false, ..Case::new() };
         case.round(1);
         case.round(50);
         case.now_ns += 100 * MS;
@@ -353,6 +377,22 @@ mod tests {
             case.answer();
             assert_eq!(case.probe.credit, credit);
         }
+        // Less only while it takes longer.
+        assert!(case.send(case.probe.credit(case.now_ns)) && case.holds_after(60));
+        case.answer();
+        assert!(case.probe.credit == LEAST_CREDIT && case.send(LEAST_CREDIT as usize) && case.holds_after(40));
+        case.answer();
+        assert_eq!(case.probe.credit, ENOUGH_CREDIT);
+    }
+
+    #[test]
+    fn one_that_was_late_once_can_show_that_it_is_not_however_little_it_gets() {
+        let mut case = Case::new();
+        case.round(1);
+        case.round(50);
+        assert!(case.probe.is_late() && case.send(100) && !case.holds_after(2));
+        case.answer();
+        assert!(!case.probe.is_late() && !case.send(100));
     }
 
     #[test]
@@ -377,6 +417,7 @@ mod tests {
         assert!(!case.holds_after(10) && case.probe.is_late());
         case.answer();
         // Nor one that has become longer.
+        case.crowded = false;
         for _ in 0..100 {
             case.send(EVERY_BYTES as usize);
             case.now_ns += 240 * MS;
@@ -426,6 +467,7 @@ mod tests {
         case.pong.listen(Some(case.now_ns + 20 * MS));
         assert!(!case.holds_after(20));
         case.answer();
-        assert!(!case.probe.is_late());
+        // How long its way is cannot be told from that: it may have lain there.
+        assert!(!case.probe.is_late() && case.probe.way_ns as u64 == MS);
     }
 }

@@ -200,8 +200,8 @@ impl Tab {
     fn fill_in_time(&mut self, inbox: &Inbox, turn: &mut Turn<'_>) -> bool {
         // Boxed, and made with the first subscription: a tab that only idles needs none.
         let probe = self.probe.get_or_insert_default();
-        let holds = probe.begin(&inbox.pong, turn);
-        let begin = turn.out.len();
+        let holds = probe.begin(&inbox.pong, &inbox.ring, turn);
+        let begin = (turn.out.len(), turn.stamps.len());
         let more = if holds {
             self.alarm.arm(probe.until_ns());
             // What may not be lost cannot wait.
