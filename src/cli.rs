@@ -25,6 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 mod candles;
 mod identity;
 mod login;
+mod moderation;
 
 /// Exit code for a start that was refused: a usage or configuration error (`EX_USAGE` of sysexits).
 const USAGE: u8 = 64;
@@ -206,6 +207,8 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads((cores / 2).clamp(1, 4))
         .thread_name("tickfan-control")
+        .on_thread_park(moderation::before_sleep)
+        .on_thread_unpark(moderation::after_sleep)
         .enable_all()
         .build()
 }
