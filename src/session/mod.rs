@@ -23,6 +23,7 @@ pub mod missed;
 pub mod orders;
 pub mod outage;
 pub mod outlet;
+pub mod pace;
 pub mod packets;
 pub mod probe;
 pub mod registry;

@@ -7,6 +7,7 @@
 //! such limit any more. One that never answers is never waited for. What an answer takes contains the gateway's own delays,
 //! so on a starved machine everybody looks late.
 
+use super::pace::{Pace, TARGET_NS};
 use super::turn::Turn;
 use crate::fanout::pong::Pong;
 use crate::fanout::ring::Ring;
@@ -16,15 +17,6 @@ use crate::wire::frame::{self, Opcode};
 const EVERY_BYTES: u32 = 64 * 1_024;
 /// Least and longest time between two pings to a tab that has answered in time: the longer, the more often it has.
 const EVERY_MS: std::ops::RangeInclusive<u32> = 10..=100;
-/// How much longer than its way a tab that was late is to take: what it may have unread is adapted to that.
-const TARGET_NS: u64 = 6_000_000;
-/// Least and most that a tab that was late may have unread, bytes.
-const LEAST_CREDIT: u32 = 4 * 1_024;
-const MOST_CREDIT: u32 = 1_024 * 1_024;
-/// It has no less than this unless it takes longer than [`LONG_NS`] for it: where it is not the bytes that take the time but
-/// how often there are some, as with many tabs that share a core, less would only make it more often.
-const ENOUGH_CREDIT: u32 = 8 * 1_024;
-const LONG_NS: u64 = 50_000_000;
 /// A tab for which no more than it may have has waited for so long is late no more, nor one that may have the most.
 const RELEASE_NS: u64 = 1_000_000_000;
 /// For how long a tab must have been late to be taken for slow and not for disturbed: only then is it waited for.
@@ -32,6 +24,9 @@ const SLOW_NS: u64 = 100_000_000;
 /// But one that was slow not so long ago is at once: else tabs that share a core that is too small for all of them would be
 /// free by turns, and each time have megabytes of it.
 const DISTRUST_NS: u64 = 10_000_000_000;
+/// Where one of so many tabs is slow, most likely they share what makes them so: the others are then late as soon as those aim
+/// not to be, else they would have what those leave.
+const MANY_OF: u64 = 8;
 /// After so long its way is measured anew: it may have become longer.
 const RENEWAL_NS: u64 = 10_000_000_000;
 /// Longest time a tab is waited for. Then its socket has to show whether it reads.
@@ -54,8 +49,8 @@ pub struct Probe {
     way_ns: u32,
     /// Bytes put together since the last ping.
     bytes: u32,
-    /// How many bytes it may have unread while it is slow.
-    credit: u32,
+    /// What it may have unread while it is slow.
+    pace: Pace,
     /// How long a tick was in the last turn that had some, while it is late; 0 before.
     tick_bytes: u32,
     /// Least time to the next ping while it is not late, milliseconds.
@@ -64,6 +59,8 @@ pub struct Probe {
     open: bool,
     /// It is waited for.
     holds: bool,
+    /// See [`Self::counts_as_slow`].
+    slow: bool,
 }
 
 impl Probe {
@@ -76,12 +73,16 @@ impl Probe {
     }
 
     fn examine<T>(&mut self, pong: &Pong, ring: &Ring<T>, turn: &mut Turn<'_>) -> bool {
-        let Some(late_after_ns) = turn.late_after_ns else { return false };
+        let Some(mut late_after_ns) = turn.late_after_ns else { return false };
+        let (slow_tabs, tabs) = (turn.counters.slow_tabs.get(), turn.counters.tabs.get());
+        if slow_tabs > 1 && slow_tabs * MANY_OF >= tabs {
+            late_after_ns = late_after_ns.min(TARGET_NS);
+        }
         let held = self.holds;
-        let crowded =
-            self.is_late() && (ring.is_behind() || ring.depth() * self.tick_bytes as usize > self.credit as usize);
+        let crowded = self.is_late()
+            && (ring.is_behind() || ring.depth() * self.tick_bytes as usize > self.pace.credit() as usize);
         let holds = self.look(pong, turn.now_ns, late_after_ns, crowded);
-        turn.counters.holds.add((holds && !held).into());
+        turn.counters.holds.add((self.holds && !held).into());
         turn.late = held || holds || self.is_late();
         if crowded && self.is_slow(turn.now_ns) {
             turn.max_wait_ns = turn.overload_wait_ns.unwrap_or(u64::MAX);
@@ -90,7 +91,17 @@ impl Probe {
         if !self.open {
             turn.limit = turn.limit.min(turn.out.len().saturating_add(self.credit(turn.now_ns)));
         }
+        let slow = self.is_slow(turn.now_ns);
+        if slow != std::mem::replace(&mut self.slow, slow) {
+            let slow_tabs = &turn.counters.slow_tabs;
+            if slow { slow_tabs.add(1) } else { slow_tabs.sub(1) }
+        }
         holds
+    }
+
+    /// Whether it is among [`slow_tabs`](crate::stats::WriterCounters::slow_tabs).
+    pub const fn counts_as_slow(&self) -> bool {
+        self.slow
     }
 
     /// Ends a turn that began with so many bytes and so many ticks put together.
@@ -121,23 +132,23 @@ impl Probe {
             self.holds = waits_ns.is_some() && self.is_slow(now_ns);
             if self.open && self.way_ns > 0 && now_ns >= self.until_ns() {
                 // Nor does it answer any more, or that answer was lost: a client may leave out all but the last one.
-                let Self { asked_ns, distrusted_until_ns, .. } = *self;
-                *self = Self { asked_ns, distrusted_until_ns, ..Self::default() };
+                let Self { asked_ns, distrusted_until_ns, slow, .. } = *self;
+                *self = Self { asked_ns, distrusted_until_ns, slow, ..Self::default() };
             }
         }
         if self.is_slow(now_ns) {
-            if crowded && self.credit < MOST_CREDIT {
+            if crowded && !self.pace.has_most() {
                 self.crowded_ns = now_ns;
             } else if now_ns > self.crowded_ns.max(self.slow_from_ns) + RELEASE_NS {
                 (self.slow_from_ns, self.holds) = (0, false);
             }
         }
-        self.holds
+        self.holds || self.is_slow(now_ns) && now_ns < self.pace.paused_until_ns()
     }
 
-    /// Until when it is waited for, monotonic.
+    /// Until when it is waited for at most, or has its pause, monotonic.
     pub const fn until_ns(&self) -> u64 {
-        self.asked_ns + LONGEST_WAIT_NS
+        if self.open { self.asked_ns + LONGEST_WAIT_NS } else { self.pace.paused_until_ns() }
     }
 
     /// How long an answer may take.
@@ -156,7 +167,8 @@ impl Probe {
         let slow = self.is_slow(now_ns);
         if slow && now_ns > self.measured_ns + RENEWAL_NS {
             // By the next answer, with as little before it as possible.
-            (self.way_ns, self.credit, self.measured_ns) = (u32::MAX, LEAST_CREDIT, now_ns);
+            (self.way_ns, self.measured_ns) = (u32::MAX, now_ns);
+            self.pace.take_back();
             return;
         }
         if self.way_ns == 0 {
@@ -168,7 +180,7 @@ impl Probe {
             if over_ns > late_after_ns {
                 self.distrusted_until_ns = now_ns + DISTRUST_NS;
             }
-            self.credit = self.credit_after(over_ns);
+            self.pace.adapt(over_ns, self.holds, now_ns);
         } else if over_ns <= late_after_ns {
             self.slow_from_ns = 0;
             self.every_ms = (u32::from(self.every_ms) * 2).clamp(*EVERY_MS.start(), *EVERY_MS.end()) as u8;
@@ -177,19 +189,10 @@ impl Probe {
         }
     }
 
-    /// What it may have unread now that it took so much longer than its way with what it had.
-    fn credit_after(&self, over_ns: u64) -> u32 {
-        let fits = u64::from(self.credit) * TARGET_NS / over_ns.max(1);
-        // At most twice as much as before, so that it is felt when that is too much, and no more where it was enough.
-        let most = if self.holds { (self.credit * 2).min(MOST_CREDIT) } else { self.credit };
-        let least = if over_ns > LONG_NS { LEAST_CREDIT } else { ENOUGH_CREDIT.min(most) };
-        fits.clamp(least.into(), most.into()) as u32
-    }
-
     /// It does not answer in time.
-    const fn become_late(&mut self, now_ns: u64) {
+    fn become_late(&mut self, now_ns: u64) {
         let patience_ns = if now_ns < self.distrusted_until_ns { 0 } else { SLOW_NS };
-        (self.slow_from_ns, self.credit, self.every_ms) = (now_ns + patience_ns, EVERY_BYTES / 4, 0);
+        (self.slow_from_ns, self.pace, self.every_ms) = (now_ns + patience_ns, Pace::new(), 0);
     }
 
     /// Whether it answered too late.
@@ -204,13 +207,13 @@ impl Probe {
 
     /// How many bytes may be put together for it at most, about.
     const fn credit(&self, now_ns: u64) -> usize {
-        if self.is_slow(now_ns) { self.credit.saturating_sub(self.bytes) as usize } else { usize::MAX }
+        if self.is_slow(now_ns) { self.pace.credit().saturating_sub(self.bytes) as usize } else { usize::MAX }
     }
 
     /// Puts a ping behind what has been put together in `out` if it is time.
     fn ask(&mut self, out: &mut Vec<u8>, pong: &Pong, now_ns: u64) {
         let is_time = if self.is_slow(now_ns) {
-            self.bytes >= self.credit
+            self.bytes >= self.pace.credit()
         } else {
             // One that is late is to show whether it still is.
             let least = if self.is_late() { 1 } else { EVERY_BYTES };
@@ -268,6 +271,10 @@ mod tests {
         fn answer(&mut self) {
             let body = self.pong.asked_ns().to_be_bytes();
             assert!(self.pong.hear(&body, self.now_ns) && !self.pong.hear(&body, self.now_ns));
+            if self.holds_after(0) {
+                // It has a pause first.
+                self.now_ns = self.probe.until_ns();
+            }
             assert!(!self.holds_after(0));
         }
 
@@ -322,18 +329,18 @@ mod tests {
         // It reads 2 MB/s: 6 ms of that, beyond its way, is what it may have unread.
         for _ in 0..30 {
             assert!(case.holds_after(0));
-            case.now_ns += 500 * u64::from(case.probe.credit);
+            case.now_ns += 500 * u64::from(case.probe.pace.credit());
             case.answer();
             assert!(case.send(case.probe.credit(case.now_ns)));
         }
-        assert!((12_000..=14_000).contains(&case.probe.credit), "{}", case.probe.credit);
+        assert!((12_000..=16_500).contains(&case.probe.pace.credit()), "{:?}", case.probe.pace);
         // It reads as fast as it gets: soon it may have all there is, and is late no more.
-        for _ in 0..8 {
+        for _ in 0..25 {
             assert!(case.holds_after(2));
             case.answer();
             assert!(case.send(case.probe.credit(case.now_ns)));
         }
-        assert!(case.probe.credit == MOST_CREDIT && case.holds_after(2));
+        assert!(case.probe.pace.has_most() && case.holds_after(2));
         case.answer();
         assert!(!case.holds_after(950) && case.probe.is_slow(case.now_ns));
         assert!(!case.holds_after(50) && !case.probe.is_late());
@@ -361,28 +368,33 @@ mod tests {
             // So little that nothing has to wait, and so it gets no more credit either.
             assert!(!case.send(1_000));
         }
-        assert!(case.probe.credit == EVERY_BYTES / 4);
+        assert!(case.probe.pace.credit() < EVERY_BYTES);
         assert!(!case.holds_after(101) && !case.probe.is_late());
     }
 
     #[test]
-    fn there_are_not_more_and_more_turns_with_less_and_less_in_them() {
+    fn where_less_does_not_help_it_has_a_pause_after_each_answer() {
         let mut case = Case::new();
         (0..2).for_each(|_| case.round(1));
         case.round(150);
         case.now_ns += 100 * MS;
         // However little it has, it takes 40 ms.
-        for credit in [ENOUGH_CREDIT, ENOUGH_CREDIT, ENOUGH_CREDIT] {
+        let mut paused = 0;
+        for _ in 0..10 {
             assert!(case.send(case.probe.credit(case.now_ns)) && case.holds_after(40));
-            case.answer();
-            assert_eq!(case.probe.credit, credit);
+            let body = case.pong.asked_ns().to_be_bytes();
+            assert!(case.pong.hear(&body, case.now_ns));
+            if case.holds_after(0) {
+                let until_ns = case.probe.until_ns();
+                assert!(until_ns > case.now_ns && until_ns <= case.now_ns + 40 * MS && !case.send(0));
+                case.now_ns = until_ns - 1;
+                assert!(case.holds_after(0));
+                case.now_ns = until_ns;
+                paused += 1;
+            }
+            assert!(!case.holds_after(0));
         }
-        // Less only while it takes longer.
-        assert!(case.send(case.probe.credit(case.now_ns)) && case.holds_after(60));
-        case.answer();
-        assert!(case.probe.credit == LEAST_CREDIT && case.send(LEAST_CREDIT as usize) && case.holds_after(40));
-        case.answer();
-        assert_eq!(case.probe.credit, ENOUGH_CREDIT);
+        assert!((5..10).contains(&paused), "{paused} pauses");
     }
 
     #[test]
@@ -405,7 +417,7 @@ mod tests {
             case.holds_after(500);
             case.answer();
         }
-        assert_eq!(case.probe.credit(case.now_ns), LEAST_CREDIT as usize);
+        assert!((1..5_000).contains(&case.probe.credit(case.now_ns)));
     }
 
     #[test]

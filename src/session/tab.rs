@@ -60,7 +60,7 @@ pub struct Tab {
     envelope: Envelope,
     missed: Missed,
     /// `None` before the first subscription.
-    probe: Option<Box<Probe>>,
+    pub probe: Option<Box<Probe>>,
     /// When it wants a turn by itself.
     pub alarm: Alarm,
     /// Bytes of replies put together since the writer asked last.

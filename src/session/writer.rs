@@ -440,6 +440,7 @@ impl Writer {
         let Some(mut tab) = self.tabs.get_mut(key as usize).and_then(Option::take) else { return };
         tab.outlet.close(frame);
         self.counters.kite_tabs.sub(tab.is_kite().into());
+        self.counters.slow_tabs.sub(tab.probe.is_some_and(|probe| probe.counts_as_slow()).into());
         self.counters.tabs.sub(1);
         self.counters.closed_tabs.add(1);
         self.door.free(key);

@@ -95,6 +95,8 @@ counters! {
         kite_tabs,
         /// Of all, tabs whose socket is full now.
         blocked_tabs,
+        /// Of all, tabs that read too slowly now: they may have only so much unread.
+        slow_tabs,
     }
 }
 
