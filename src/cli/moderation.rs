@@ -42,10 +42,11 @@ impl Wakeups {
 
 /// A thread of the runtime is about to wait for what comes next.
 pub fn before_sleep() {
-    let soon = WAKEUPS.get().map_or(0, |wakeups| wakeups.soon);
-    if WAKEUPS.get().is_some_and(Wakeups::are_many) {
+    let before = WAKEUPS.get();
+    if before.is_some_and(Wakeups::are_many) {
         std::thread::sleep(REST);
     }
+    let soon = before.map_or(0, |wakeups| wakeups.soon);
     WAKEUPS.set(Some(Wakeups { asleep_since: Instant::now(), soon }));
 }
 
